@@ -1,0 +1,81 @@
+"""Run a policy from a checkpoint with its mean action, without a learner, and print its return."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from sac_actor.environment import GymEnvironment
+from sac_actor.loop import evaluate
+from sac_core.checkpoint import CheckpointError, load_checkpoint
+from sac_core.policy import Policy
+from sac_ros import node
+from sac_ros.parameters import NodeParameters, UserError, parameter
+
+
+@dataclass(frozen=True)
+class Parameters(NodeParameters):
+    """Parameters of the evaluation."""
+
+    checkpoint: str = parameter("", "A checkpoint folder, or a run folder for its newest")
+    env_id: str = parameter("", "Gymnasium environment; empty = the one it was trained in")
+    episodes: int = parameter(10, "Episodes to run", minimum=1)
+    seed: int = parameter(1_000_000, "Seed of the environment", minimum=0)
+
+
+class Evaluator(node.SacNode[Parameters]):
+    """Evaluates once and ends."""
+
+    def __init__(self) -> None:
+        super().__init__("sac_evaluate", Parameters)
+
+    def configure(self) -> None:
+        p = self.parameters
+        if not p.checkpoint:
+            raise UserError("which checkpoint? Give checkpoint:=runs/<name>/checkpoints/best")
+        try:
+            checkpoint = load_checkpoint(os.path.expanduser(p.checkpoint))
+        except CheckpointError as error:
+            raise UserError(str(error)) from error
+        self.policy = Policy(checkpoint.policy, version=checkpoint.metadata["step"])
+        self.environment = GymEnvironment(p.env_id or checkpoint.metadata["task"])
+        theirs = (self.policy.observation_size, self.policy.action_size)
+        ours = (self.environment.observation_size, self.environment.action_size)
+        if ours != theirs:
+            raise UserError(
+                f"{checkpoint.path} was trained in {checkpoint.metadata['task']!r} and has "
+                f"{theirs[0]} observations and {theirs[1]} actions; {self.environment.env_id!r} "
+                f"has {ours[0]} and {ours[1]}"
+            )
+        self.get_logger().info(f"Evaluating {checkpoint.path} in {self.environment.env_id}")
+
+    def work(self) -> None:
+        p = self.parameters
+
+        def report(episode: int, episode_return: float, length: int) -> None:
+            self.get_logger().info(
+                f"Episode {episode + 1}/{p.episodes}: return {episode_return:.1f}, {length} steps"
+            )
+
+        result = evaluate(
+            self.environment, self.policy, p.episodes, self.active.is_set, p.seed, report
+        )
+        if result is not None:
+            self.get_logger().info(
+                f"Mean return {result.mean:.1f} ± {result.std:.1f} (min {min(result.returns):.1f}, "
+                f"median {np.median(result.returns):.1f}, max {max(result.returns):.1f}) over "
+                f"{p.episodes} episodes"
+            )
+        self.stopping.set()
+
+    def cleanup(self) -> None:
+        if hasattr(self, "environment"):
+            self.environment.close()
+            del self.environment
+
+
+def main() -> None:
+    """Entry point of `ros2 run sac_actor evaluate`."""
+    node.main(Evaluator, "sac_evaluate")

@@ -1,0 +1,340 @@
+"""The actor node: runs the environment loop, sends transitions, takes new weights, evaluates.
+
+It never waits for the learner: what is not acknowledged stays in the queue and is sent again.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.time import Time
+
+from sac_actor.environment import GymEnvironment
+from sac_actor.loop import EnvironmentLoop, Evaluation, Pace, evaluate
+from sac_actor.queue import TransitionQueue
+from sac_core.policy import Policy
+from sac_msgs.msg import ActorStatus, PolicyWeights, TransitionAck, TransitionBatch
+from sac_ros import node, qos
+from sac_ros.codecs import policy_from_message, transitions_to_message
+from sac_ros.parameters import NodeParameters, parameter
+
+RESEND_AFTER = 2.0  # s without any progress in the acknowledgements of what was sent
+FAREWELL = 2.0  # s that a stopping actor waits for its last acknowledgement
+MESSAGES_PER_FLUSH = 10  # at most, when there is a backlog: neither side stalls
+SILENCE = 10.0  # s between two reminders that there is no learner
+
+
+@dataclass(frozen=True)
+class Parameters(NodeParameters):
+    """Parameters of the actor node."""
+
+    env_id: str = parameter("HalfCheetah-v4", "Gymnasium environment to act in")
+    seed: int = parameter(0, "Seed of the environment and of exploration", minimum=0)
+    step_rate: float = parameter(
+        150.0, "Environment steps per second, 0 = as fast as it can", minimum=0.0, live=True
+    )
+    random_steps: int = parameter(300, "Steps with random actions before the policy", minimum=0)
+    flush_period: int = parameter(30, "Steps between two batches to the learner", minimum=1)
+    queue_capacity: int = parameter(2000, "Transitions kept until acknowledged", minimum=1)
+    apply_policy_at: str = parameter(
+        "flush", "When new weights are taken", choices=("flush", "step", "episode"), live=True
+    )
+    eval_period: int = parameter(
+        10_000, "Steps between two evaluations, 0 = never", minimum=0, live=True
+    )
+    eval_episodes: int = parameter(5, "Episodes of one evaluation", minimum=1, live=True)
+
+
+class Actor(node.SacNode[Parameters]):
+    """Acts in a Gymnasium environment on behalf of a learner elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__("sac_actor", Parameters)
+        self._newest_policy: Policy | None = None
+        self._newest_policy_stamp = Time()
+        self._policy_session = 0  # learner session that the newest policy came from
+        self._policies_received = 0
+        self._policies_rejected = 0
+        self._refusal = ""  # why weights were last refused
+        self._rejected_rows = 0
+        self._learner_session = 0
+        self._last_progress = time.monotonic()
+        self._evaluations = 0
+        self._evaluation = Evaluation(0, (float("nan"),), (0,))
+        self._evaluating = False
+        self._next_evaluation = 0
+        self._was_connected = False
+        self._last_reminder = time.monotonic()
+        self._rate_mark = (time.monotonic(), 0)
+        self._rate = 0.0
+        self._pace = Pace()
+
+    def configure(self) -> None:
+        p = self.parameters
+        self.environment = GymEnvironment(p.env_id)
+        self.queue = TransitionQueue(
+            p.queue_capacity, self.environment.observation_size, self.environment.action_size
+        )
+        self.loop_ = EnvironmentLoop(self.environment, self.queue, p.random_steps, p.seed)
+        self._next_evaluation = p.eval_period
+        options = {"qos_overriding_options": qos.OVERRIDABLE}
+        self._transitions = self.create_publisher(
+            TransitionBatch, "sac/transitions", qos.TRANSITIONS, **options
+        )
+        self._status = self.create_publisher(ActorStatus, "sac/actor/status", qos.STATUS, **options)
+        self._subscriptions_ = [
+            self.create_subscription(
+                PolicyWeights, "sac/policy", self._on_policy, qos.POLICY, **options
+            ),
+            self.create_subscription(
+                TransitionAck, "sac/transitions_ack", self._on_ack, qos.TRANSITIONS_ACK, **options
+            ),
+        ]
+        self._timer = self.create_timer(1.0, self._every_second)
+        self.get_logger().info(
+            f"Acting in {p.env_id}: {self.environment.observation_size} observations, "
+            f"{self.environment.action_size} actions; session {self.session:016x}"
+        )
+
+    def cleanup(self) -> None:
+        if hasattr(self, "environment"):
+            self.environment.close()
+            del self.environment
+            self.destroy_timer(self._timer)
+            for publisher in (self._transitions, self._status):
+                self.destroy_publisher(publisher)
+            for subscription in self._subscriptions_:
+                self.destroy_subscription(subscription)
+
+    # The loop, on the main thread.
+
+    def work(self) -> None:
+        p = self.parameters
+        self._pace.wait(p.step_rate)
+        episode_ended = self.loop_.step()
+        flush = self.loop_.steps > 1 and (self.loop_.steps - 1) % p.flush_period == 0
+        if flush:
+            self._send()
+        if (
+            p.apply_policy_at == "step"
+            or (flush and p.apply_policy_at == "flush")
+            or (episode_ended and p.apply_policy_at == "episode")
+        ):
+            self._take_policy()
+        if episode_ended and p.eval_period > 0 and self._next_evaluation <= self.loop_.steps:
+            self._evaluate()
+
+    def _take_policy(self) -> None:
+        self.loop_.policy = self._newest_policy
+
+    def _send(self) -> bool:
+        """Publish unsent rows, a flush's worth a message, if a learner listens; whether any were."""
+        if self._transitions.get_subscription_count() == 0:
+            return False
+        if self.queue.oldest == self.queue.sent:  # nothing is under way: waiting begins now
+            self._last_progress = time.monotonic()
+        elif time.monotonic() - self._last_progress > RESEND_AFTER:
+            again = self.queue.rewind()
+            self._last_progress = time.monotonic()
+            self.get_logger().warning(
+                f"No acknowledgement for {RESEND_AFTER:g} s: sending {again} rows again"
+            )
+        for sent in range(MESSAGES_PER_FLUSH):
+            # Steps 0 to flush_period go together, so that the learner counts 31, 61, 91 …
+            period = self.parameters.flush_period
+            unsent = self.queue.take_unsent(period + 1 if self.queue.sent == 0 else period)
+            if unsent is None:
+                return sent > 0
+            first, dropped, rows = unsent
+            message = transitions_to_message(rows, TransitionBatch())
+            message.header.stamp = self.get_clock().now().to_msg()
+            message.actor_id = self.get_name()
+            message.actor_session = self.session
+            message.first_sequence = first
+            message.dropped = dropped
+            self._transitions.publish(message)
+        return True
+
+    def _evaluate(self) -> None:
+        """Episodes with the mean action of the newest weights; nothing of them is stored."""
+        self._take_policy()
+        if self.loop_.policy is None:
+            return  # there will be an evaluation at the end of the first episode with weights
+        p = self.parameters
+        self._evaluating = True
+        result = evaluate(
+            self.environment, self.loop_.policy, p.eval_episodes, go_on=self.active.is_set
+        )
+        self._evaluating = False
+        if result is None:
+            return
+        self._next_evaluation = self.loop_.steps + p.eval_period
+        self._evaluation = result
+        self._evaluations += 1
+        self.get_logger().info(
+            f"Evaluation {self._evaluations}: mean return {result.mean:.1f} ± {result.std:.1f} "
+            f"over {len(result.returns)} episodes (weights of learner step {result.policy_version})"
+        )
+        self._publish_status()
+
+    def on_deactivate(self, state):  # type: ignore[no-untyped-def]
+        result = super().on_deactivate(state)
+        self.loop_.abandon_episode()
+        return result
+
+    def finish(self) -> None:
+        """Send what is left and wait for its acknowledgement, for a bounded time."""
+        if not hasattr(self, "_transitions"):
+            return
+        deadline = time.monotonic() + FAREWELL
+        while len(self.queue) and time.monotonic() < deadline:
+            if self._transitions.get_subscription_count() == 0:
+                break
+            if not self._send():
+                time.sleep(0.01)
+        self._publish_status()
+        left = f", {len(self.queue)} rows not acknowledged" if len(self.queue) else ""
+        self.get_logger().info(
+            f"Stopped after {self.loop_.steps} steps and {self.loop_.episodes} episodes{left}"
+        )
+
+    # What comes in, on the executor thread.
+
+    def _on_policy(self, message: PolicyWeights) -> None:
+        try:
+            policy = policy_from_message(message)
+            self._check_sizes(policy)
+            newest = self._newest_policy
+            same_session = message.learner_session == self._policy_session
+            if newest is not None and same_session and policy.version < newest.version:
+                raise ValueError(f"version {policy.version} after {newest.version}")
+        except ValueError as error:
+            self._policies_rejected += 1
+            self._refusal = f"weights of {message.learner_id[:64]!r} refused: {error}"
+            self.get_logger().error(self._refusal, throttle_duration_sec=10.0)
+            return
+        if self._newest_policy is None:
+            self.get_logger().info(
+                f"First weights from {message.learner_id}: learner step {policy.version}"
+            )
+        self._policies_received += 1
+        self._policy_session = message.learner_session
+        self._newest_policy_stamp = Time.from_msg(message.header.stamp)
+        self._newest_policy = policy
+
+    def _check_sizes(self, policy: Policy) -> None:
+        ours = (self.environment.observation_size, self.environment.action_size)
+        theirs = (policy.observation_size, policy.action_size)
+        if ours != theirs:
+            raise ValueError(
+                f"the learner's policy has {theirs[0]} observations and {theirs[1]} actions, "
+                f"{self.parameters.env_id} of {self.get_name()} has {ours[0]} and {ours[1]}"
+            )
+
+    def _on_ack(self, message: TransitionAck) -> None:
+        if message.learner_session != self._learner_session:
+            if self._learner_session and self.queue.rewind():
+                self.get_logger().info("A new learner: sending it all that is not acknowledged")
+            self._learner_session = message.learner_session
+        for cursor in message.actors:
+            if cursor.actor_id == self.get_name() and cursor.actor_session == self.session:
+                if self.queue.acknowledge(cursor.next_sequence):
+                    self._last_progress = time.monotonic()
+                if cursor.rejected > self._rejected_rows:
+                    self.get_logger().error(
+                        f"The learner refused {cursor.rejected} rows; its log says why",
+                        throttle_duration_sec=10.0,
+                    )
+                self._rejected_rows = cursor.rejected
+
+    # What goes out.
+
+    def _every_second(self) -> None:
+        then, steps = self._rate_mark
+        now = time.monotonic()
+        self._rate = (self.loop_.steps - steps) / (now - then)
+        self._rate_mark = (now, self.loop_.steps)
+        self._publish_status()
+        self._say_whether_connected(now)
+
+    def _say_whether_connected(self, now: float) -> None:
+        connected = self._transitions.get_subscription_count() > 0
+        if connected and not self._was_connected:
+            self.get_logger().info("A learner listens")
+        if not connected and now - self._last_reminder > SILENCE and self.active.is_set():
+            self._last_reminder = now
+            policy = self.loop_.policy
+            acting = f"weights of learner step {policy.version}" if policy else "random actions"
+            self.get_logger().warning(
+                f"No learner listens on {self._transitions.topic_name}: acting on with {acting}, "
+                f"{len(self.queue)} of {self.queue.capacity} rows queued, "
+                f"{self.queue.dropped} dropped"
+            )
+        self._was_connected = connected
+
+    def _state(self) -> str:
+        if not self.active.is_set():
+            return "paused"
+        if self._evaluating:
+            return "evaluating"
+        acts_randomly = self.loop_.policy is None or self.loop_.steps < self.loop_.random_steps
+        return "random" if acts_randomly else "policy"
+
+    def _publish_status(self) -> None:
+        policy = self.loop_.policy
+        now = self.get_clock().now()
+        age = (now - self._newest_policy_stamp).nanoseconds / 1e9 if policy else 0.0
+        status = ActorStatus(
+            actor_id=self.get_name(),
+            actor_session=self.session,
+            task=self.parameters.env_id,
+            state=self._state(),
+            observation_size=self.environment.observation_size,
+            action_size=self.environment.action_size,
+            steps=self.loop_.steps,
+            episodes=self.loop_.episodes,
+            steps_per_second=self._rate,
+            last_return=self.loop_.last_return,
+            last_length=self.loop_.last_length,
+            queued=len(self.queue),
+            dropped=self.queue.dropped,
+            rejected=self._rejected_rows,
+            learner_connected=self._transitions.get_subscription_count() > 0,
+            policy_version=policy.version if policy else 0,
+            policy_age=age,
+            policies_received=self._policies_received,
+            policies_rejected=self._policies_rejected,
+            evaluations=self._evaluations,
+            evaluation_policy_version=self._evaluation.policy_version,
+            evaluation_episodes=len(self._evaluation.returns) if self._evaluations else 0,
+            evaluation_return_mean=self._evaluation.mean,
+            evaluation_return_std=self._evaluation.std,
+        )
+        status.header.stamp = now.to_msg()
+        self._status.publish(status)
+
+    def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
+        if not hasattr(self, "environment"):
+            return DiagnosticStatus.WARN, "not configured", {}
+        values: dict[str, object] = {
+            "state": self._state(),
+            "steps": self.loop_.steps,
+            "steps_per_second": f"{self._rate:.1f}",
+            "queued": len(self.queue),
+            "dropped": self.queue.dropped,
+            "policies_rejected": self._policies_rejected,
+        }
+        if self._refusal:
+            return DiagnosticStatus.ERROR, self._refusal, values
+        if self.queue.dropped:
+            return DiagnosticStatus.WARN, f"{self.queue.dropped} rows dropped: queue full", values
+        if not self._was_connected:
+            return DiagnosticStatus.WARN, "no learner listens", values
+        return DiagnosticStatus.OK, self._state(), values
+
+
+def main() -> None:
+    """Entry point of `ros2 run sac_actor actor`."""
+    node.main(Actor, "sac_actor")

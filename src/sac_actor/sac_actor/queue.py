@@ -1,0 +1,98 @@
+"""The transitions that an actor keeps until the learner has acknowledged them."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sac_ros.codecs import Transitions
+
+
+class TransitionQueue:
+    """A ring of numbered transitions: appended by the loop, sent at a flush, freed when acknowledged.
+
+    Rows have consecutive sequence numbers from 0. `oldest <= sent <= next`: rows from `oldest` on
+    are kept, rows from `sent` on have not been sent (or are to be sent again). When the ring is
+    full the oldest row goes and is counted in `dropped`. Thread-safe.
+    """
+
+    def __init__(self, capacity: int, observation_size: int, action_size: int) -> None:
+        self.capacity = capacity
+        self.oldest = 0
+        self.sent = 0
+        self.next = 0
+        self.dropped = 0
+        self._lock = threading.Lock()
+        self._rows = Transitions(
+            observations=np.zeros((capacity, observation_size), np.float32),
+            actions=np.zeros((capacity, action_size), np.float32),
+            rewards=np.zeros(capacity, np.float32),
+            next_observations=np.zeros((capacity, observation_size), np.float32),
+            terminated=np.zeros(capacity, np.uint8),
+            truncated=np.zeros(capacity, np.uint8),
+            source=np.zeros(capacity, np.uint8),
+            policy_version=np.zeros(capacity, np.uint64),
+        )
+
+    def __len__(self) -> int:
+        return self.next - self.oldest
+
+    def append(
+        self,
+        observation: NDArray[np.float32],
+        action: NDArray[np.float32],
+        reward: float,
+        next_observation: NDArray[np.float32],
+        terminated: bool,
+        truncated: bool,
+        source: int,
+        policy_version: int,
+    ) -> None:
+        """Add one transition under the next sequence number."""
+        with self._lock:
+            if self.next - self.oldest == self.capacity:
+                self.oldest += 1
+                self.sent = max(self.sent, self.oldest)
+                self.dropped += 1
+            row = self.next % self.capacity
+            rows = self._rows
+            rows.observations[row] = observation
+            rows.actions[row] = action
+            rows.rewards[row] = reward
+            rows.next_observations[row] = next_observation
+            rows.terminated[row] = terminated
+            rows.truncated[row] = truncated
+            rows.source[row] = source
+            rows.policy_version[row] = policy_version
+            self.next += 1
+
+    def take_unsent(self, limit: int) -> tuple[int, int, Transitions] | None:
+        """Up to `limit` unsent rows: first sequence number, dropped so far, copies; None if none."""
+        with self._lock:
+            first, count = self.sent, min(limit, self.next - self.sent)
+            if count == 0:
+                return None
+            index = np.arange(first, first + count) % self.capacity
+            self.sent += count
+            copies = Transitions(*(column[index] for column in vars(self._rows).values()))
+            return first, self.dropped, copies
+
+    def acknowledge(self, next_sequence: int) -> bool:
+        """Free the rows before `next_sequence`; whether that freed any.
+
+        A number beyond what was ever appended frees nothing: it speaks of something else.
+        """
+        with self._lock:
+            if not self.oldest < next_sequence <= self.next:
+                return False
+            self.oldest = next_sequence
+            self.sent = max(self.sent, next_sequence)
+            return True
+
+    def rewind(self) -> int:
+        """Make every kept row unsent again; how many had been sent in vain."""
+        with self._lock:
+            again, self.sent = self.sent - self.oldest, self.oldest
+            return again

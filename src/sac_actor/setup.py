@@ -1,0 +1,16 @@
+from setuptools import find_packages, setup
+
+setup(
+    name="sac_actor",
+    version="0.1.0",
+    packages=find_packages(exclude=["test"]),
+    package_data={"sac_actor": ["py.typed"]},
+    data_files=[
+        ("share/ament_index/resource_index/packages", ["resource/sac_actor"]),
+        ("share/sac_actor", ["package.xml"]),
+    ],
+    zip_safe=False,
+    entry_points={
+        "console_scripts": ["actor = sac_actor.node:main", "evaluate = sac_actor.evaluate:main"]
+    },
+)

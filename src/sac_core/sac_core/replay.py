@@ -1,0 +1,184 @@
+"""The replay buffer: one flat float32 row per transition, sampled uniformly with replacement.
+
+One row per transition makes a sample a single gather, and is what a memory-mapped file wants.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclasses.dataclass(frozen=True)
+class RowLayout:
+    """Where a transition's parts lie in its row: observation, action, reward, mask, next one.
+
+    The mask is 1 - terminated: 0 where the episode ended in a terminal state, and 1 elsewhere,
+    also where it was cut by a time limit (a truncated episode's last state has a value).
+    """
+
+    observation_size: int
+    action_size: int
+
+    def __post_init__(self) -> None:
+        for name in ("observation_size", "action_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+    @cached_property
+    def observation(self) -> slice:
+        return slice(0, self.observation_size)
+
+    @cached_property
+    def action(self) -> slice:
+        return slice(self.observation_size, self.observation_size + self.action_size)
+
+    @cached_property
+    def observation_action(self) -> slice:
+        """Observation and action side by side: what a critic reads."""
+        return slice(0, self.observation_size + self.action_size)
+
+    @cached_property
+    def reward(self) -> int:
+        return self.observation_size + self.action_size
+
+    @cached_property
+    def mask(self) -> int:
+        return self.reward + 1
+
+    @cached_property
+    def next_observation(self) -> slice:
+        return slice(self.mask + 1, self.row_size)
+
+    @cached_property
+    def row_size(self) -> int:
+        return 2 * self.observation_size + self.action_size + 2
+
+
+class ReplayBuffer:
+    """The newest ``capacity`` transitions. One thread may insert while another samples."""
+
+    def __init__(
+        self, capacity: int, observation_size: int, action_size: int, seed: int = 0
+    ) -> None:
+        """Reserves memory for ``capacity`` rows; the system provides it as rows arrive.
+
+        Raises:
+            ValueError: a size is smaller than 1.
+        """
+        if capacity < 1:
+            raise ValueError(f"capacity must be at least 1 transition, got {capacity}")
+        self.capacity = capacity
+        self.layout = RowLayout(observation_size, action_size)
+        self._rows: FloatArray = np.zeros((capacity, self.layout.row_size), np.float32)
+        self._inserted = 0
+        self._rng = np.random.default_rng(seed)
+        self._lock = threading.Lock()
+
+    @property
+    def row_size(self) -> int:
+        """Numbers in one transition's row."""
+        return self.layout.row_size
+
+    @property
+    def inserted(self) -> int:
+        """Transitions inserted since the buffer was made, the overwritten ones included."""
+        return self._inserted
+
+    def __len__(self) -> int:
+        return min(self._inserted, self.capacity)
+
+    def insert(
+        self,
+        observations: npt.ArrayLike,
+        actions: npt.ArrayLike,
+        rewards: npt.ArrayLike,
+        masks: npt.ArrayLike,
+        next_observations: npt.ArrayLike,
+    ) -> None:
+        """Appends N transitions in order, over the oldest ones once the buffer is full.
+
+        Args:
+            observations: (N, observation_size).
+            actions: (N, action_size).
+            rewards: (N,).
+            masks: (N,), 1 - terminated.
+            next_observations: (N, observation_size).
+
+        Raises:
+            ValueError: an array has another shape; nothing was inserted.
+        """
+        rows = self._to_rows(observations, actions, rewards, masks, next_observations)
+        with self._lock:
+            # Of a batch larger than the buffer only the newest rows stay.
+            kept = rows[-self.capacity :]
+            start = (self._inserted + len(rows) - len(kept)) % self.capacity
+            before_end = min(len(kept), self.capacity - start)
+            self._rows[start : start + before_end] = kept[:before_end]
+            self._rows[: len(kept) - before_end] = kept[before_end:]
+            self._inserted += len(rows)
+
+    def sample(self, n: int) -> FloatArray:
+        """``n`` rows drawn uniformly with replacement, (n, row_size) float32, a copy.
+
+        Raises:
+            ValueError: the buffer is empty or n is negative.
+        """
+        with self._lock:
+            if self._inserted == 0:
+                raise ValueError("cannot sample from an empty replay buffer: insert rows first")
+            indices = self._rng.integers(0, len(self), size=n)
+            return self._rows.take(indices, axis=0)
+
+    def rng_state(self) -> dict[str, Any]:
+        """State of the generator that draws samples, JSON-able."""
+        with self._lock:
+            return dict(self._rng.bit_generator.state)
+
+    def set_rng_state(self, state: dict[str, Any]) -> None:
+        """Restores what ``rng_state`` gave.
+
+        Raises:
+            ValueError: the state belongs to another kind of generator or is incomplete.
+        """
+        with self._lock:
+            try:
+                self._rng.bit_generator.state = state
+            except (TypeError, KeyError, ValueError, OverflowError) as error:
+                raise ValueError(f"not a state of the replay's PCG64 generator: {error}") from error
+
+    def _to_rows(
+        self,
+        observations: npt.ArrayLike,
+        actions: npt.ArrayLike,
+        rewards: npt.ArrayLike,
+        masks: npt.ArrayLike,
+        next_observations: npt.ArrayLike,
+    ) -> FloatArray:
+        layout = self.layout
+        count = len(np.atleast_1d(np.asarray(rewards)))
+        parts: dict[str, tuple[npt.ArrayLike, int | slice, tuple[int, ...]]] = {
+            "observations": (observations, layout.observation, (count, layout.observation_size)),
+            "actions": (actions, layout.action, (count, layout.action_size)),
+            "rewards": (rewards, layout.reward, (count,)),
+            "masks": (masks, layout.mask, (count,)),
+            "next_observations": (
+                next_observations,
+                layout.next_observation,
+                (count, layout.observation_size),
+            ),
+        }
+        rows = np.empty((count, layout.row_size), np.float32)
+        for name, (values, columns, shape) in parts.items():
+            array = np.asarray(values, np.float32)
+            if array.shape != shape:
+                raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
+            rows[:, columns] = array
+        return rows

@@ -1,0 +1,728 @@
+"""The learner node: takes transitions in, trains, publishes weights, keeps the run folder current.
+
+Callbacks on the executor thread put transitions into the replay buffer and acknowledge them;
+`work` on the main thread trains. Weights are published by a thread of their own.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import os
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from diagnostic_msgs.msg import DiagnosticStatus
+from numpy.typing import NDArray
+
+from sac_core.agent import SACAgent
+from sac_core.checkpoint import CheckpointError, load_checkpoint, save_best, save_checkpoint
+from sac_core.config import SACConfig
+from sac_core.replay import ReplayBuffer
+from sac_learner import run_directory
+from sac_learner.intake import Cursor, Intake
+from sac_learner.metrics import Metrics
+from sac_msgs.msg import (
+    ActorStatus,
+    LearnerStatus,
+    PolicyWeights,
+    TransitionAck,
+    TransitionBatch,
+    TransitionCursor,
+)
+from sac_msgs.srv import LoadCheckpoint, SaveCheckpoint
+from sac_ros import node, qos
+from sac_ros.codecs import Transitions, policy_to_message, transitions_from_message
+from sac_ros.parameters import NodeParameters, UserError, parameter
+
+SILENCE = 5.0  # s without transitions before the log says what is missing
+REMEMBERED_POLICIES = 64  # published weights kept, so that an evaluated policy can become "best"
+EPISODES_AVERAGED = 20
+CURVE_PERIOD = 60.0  # s between two drawings of the learning curve
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameters(NodeParameters):
+    """Parameters of the learner node."""
+
+    task: str = parameter("", "Name of the task, kept in checkpoints; empty = the actors' own")
+    observation_size: int = parameter(
+        0, "Numbers in an observation; 0 = as the first actor says", minimum=0
+    )
+    action_size: int = parameter(0, "Numbers in an action; 0 = as the first actor says", minimum=0)
+    run_directory: str = parameter("runs/latest", "Folder for everything this run writes")
+    checkpoint: str = parameter("", "Checkpoint to begin from; empty = begin anew")
+    seed: int = parameter(0, "Seed of networks, exploration noise and sampling", minimum=0)
+    max_steps: int = parameter(
+        0, "Environment steps after which the run is complete, 0 = never", minimum=0, live=True
+    )
+    training_starts: int = parameter(
+        300, "Transitions from actors before training starts", minimum=1
+    )
+    replay_capacity: int = parameter(1_000_000, "Transitions kept; the oldest go", minimum=1)
+    batch_size: int = parameter(256, "Transitions per critic update", minimum=1)
+    utd_ratio: int = parameter(8, "Critic updates per learner step", minimum=1)
+    max_updates_per_step: float = parameter(
+        0.0, "Critic updates per environment step at most, 0 = free-running", minimum=0.0, live=True
+    )
+    discount: float = parameter(0.99, "Discount factor", minimum=0.0, maximum=1.0)
+    soft_target_update_rate: float = parameter(
+        0.005, "Polyak rate of the target critics", minimum=0.0, maximum=1.0
+    )
+    critic_learning_rate: float = parameter(3e-4, "Adam, critics", minimum=0.0)
+    actor_learning_rate: float = parameter(3e-4, "Adam, actor", minimum=0.0)
+    temperature_learning_rate: float = parameter(3e-4, "Adam, temperature", minimum=0.0)
+    initial_temperature: float = parameter(0.1, "Entropy weight at the start", minimum=1e-9)
+    target_entropy_per_action: float = parameter(
+        -0.5, "Target entropy in nats divided by the action size"
+    )
+    backup_entropy: bool = parameter(True, "Keep the entropy term in the critics' target")
+    critic_layer_norm: bool = parameter(True, "LayerNorm in the critics")
+    hidden_units: int = parameter(256, "Units of each hidden layer", minimum=1)
+    hidden_layers: int = parameter(2, "Hidden layers of actor and critics", minimum=1)
+    precision: str = parameter("float32", "Matrix products", choices=("float32", "bfloat16"))
+    device: str = parameter("cpu", "PyTorch device: cpu, cuda, cuda:1 …")
+    torch_threads: int = parameter(
+        0, "Threads of a learner on the CPU; 0 = all cores but one, at least one", minimum=0
+    )
+    publish_period: float = parameter(
+        0.5, "Least time between two publications of weights, in seconds", minimum=0.0, live=True
+    )
+    log_period: float = parameter(
+        5.0, "Time between two lines on the console, in seconds", minimum=0.1, live=True
+    )
+    checkpoint_period: int = parameter(
+        5000, "Learner steps between two checkpoints, 0 = only at the end", minimum=0, live=True
+    )
+    checkpoints_kept: int = parameter(3, "Checkpoints kept besides the best", minimum=1, live=True)
+    wandb_project: str = parameter("", "Weights & Biases project; empty = none")
+
+    def sac_config(self, action_size: int) -> SACConfig:
+        """The algorithm's part of the parameters; UserError if they do not fit together."""
+        own = {f.name for f in dataclasses.fields(self)}
+        shared = {f.name for f in dataclasses.fields(SACConfig)} & own
+        try:
+            return SACConfig(
+                target_entropy=self.target_entropy_per_action * action_size,
+                hidden_sizes=(self.hidden_units,) * self.hidden_layers,
+                **{name: getattr(self, name) for name in shared},
+            )
+        except ValueError as error:
+            raise UserError(str(error)) from error
+
+
+class PolicyPublisher(threading.Thread):
+    """Publishes the newest weights it was given, on a thread of its own."""
+
+    def __init__(self, learner: Learner) -> None:
+        super().__init__(name="policy publisher", daemon=True)
+        self._learner = learner
+        self._newest: tuple[int, dict[str, NDArray[np.float32]]] | None = None
+        self._condition = threading.Condition()
+        self._ended = False
+
+    def give(self, version: int, tensors: dict[str, NDArray[np.float32]]) -> None:
+        """Publish these as soon as possible, in place of any that still wait."""
+        with self._condition:
+            self._newest = (version, tensors)
+            self._condition.notify()
+
+    def end(self) -> None:
+        """Publish what waits, then end."""
+        with self._condition:
+            self._ended = True
+            self._condition.notify()
+        self.join(timeout=5.0)
+
+    def run(self) -> None:
+        while True:
+            with self._condition:
+                self._condition.wait_for(lambda: self._newest or self._ended)
+                if self._newest is None:
+                    return
+                (version, tensors), self._newest = self._newest, None
+            self._learner.publish_policy(version, tensors)
+
+
+class Learner(node.SacNode[Parameters]):
+    """Trains soft actor-critic on what any number of actors send."""
+
+    def __init__(self) -> None:
+        super().__init__("sac_learner", Parameters)
+        self.agent: SACAgent | None = None
+        self.replay: ReplayBuffer | None = None
+        self.metrics: Metrics | None = None
+        self._lock = threading.Lock()  # agent and step, between training and the services
+        self._wake = threading.Event()  # something came in
+        self._intake = Intake()
+        self._transitions = 0
+        self._rejected = 0
+        self._rejection = ""
+        self._task = self.parameters.task
+        self._policies: collections.OrderedDict[int, dict[str, NDArray[np.float32]]]
+        self._policies = collections.OrderedDict()
+        self._next_publication = 0.0
+        self._published_version = 0
+        self._has_published = False
+        self._transitions_before_training = 0
+        self._steps_before_training = 0
+        self._training = False
+        self._limited = False
+        self._complete = False
+        self._last_saved_step = 0
+        self._window: list[torch.Tensor] = []
+        self._window_keys: list[str] = []
+        self._figures: dict[str, float] = {}
+        self._returns: collections.deque[float] = collections.deque(maxlen=EPISODES_AVERAGED)
+        self._staleness = 0.0
+        self._evaluations: dict[tuple[str, int], int] = {}
+        self._evaluation_count = 0
+        self._evaluation_return = float("nan")
+        self._best_return = float("nan")
+        self._last_batch = time.monotonic()
+        self._last_line = time.monotonic()
+        self._mark = (time.monotonic(), 0, 0)
+
+    # Set-up.
+
+    def configure(self) -> None:
+        p = self.parameters
+        self.device = self._find_device(p.device)
+        torch.set_num_threads(p.torch_threads or max(1, (os.cpu_count() or 1) - 1))
+        p.sac_config(1)
+        checkpoint = None
+        if p.checkpoint:
+            try:
+                checkpoint = load_checkpoint(Path(p.checkpoint).expanduser())
+            except CheckpointError as error:
+                raise UserError(str(error)) from error
+        self.directory = run_directory.create(p.run_directory)
+        configuration = dataclasses.asdict(p)
+        run_directory.write_configuration(self.directory, configuration)
+        self.metrics = Metrics(self.directory, p.wandb_project, configuration)
+        self.curve = run_directory.LearningCurve(self.directory, CURVE_PERIOD)
+        options = {"qos_overriding_options": qos.OVERRIDABLE}
+        self._policy = self.create_publisher(PolicyWeights, "sac/policy", qos.POLICY, **options)
+        self._acks = self.create_publisher(
+            TransitionAck, "sac/transitions_ack", qos.TRANSITIONS_ACK, **options
+        )
+        self._status = self.create_publisher(
+            LearnerStatus, "sac/learner/status", qos.STATUS, **options
+        )
+        self._publisher_thread = PolicyPublisher(self)
+        self._publisher_thread.start()
+        if p.observation_size and p.action_size:
+            self._make_agent(p.observation_size, p.action_size, "the learner's parameters")
+        if checkpoint is not None:
+            if self.agent is None:
+                sizes = checkpoint.metadata["observation_size"], checkpoint.metadata["action_size"]
+                self._make_agent(*sizes, str(checkpoint.path))
+            step = self._load(checkpoint.path)
+            self.get_logger().info(f"Begins from {checkpoint.path}, learner step {step}")
+        self._entities = [
+            self.create_subscription(
+                TransitionBatch, "sac/transitions", self._on_transitions, qos.TRANSITIONS, **options
+            ),
+            self.create_subscription(
+                ActorStatus,
+                "sac/actor/status",
+                self._on_actor_status,
+                qos.STATUS_OF_MANY,
+                **options,
+            ),
+            self.create_service(SaveCheckpoint, "~/save_checkpoint", self._on_save),
+            self.create_service(LoadCheckpoint, "~/load_checkpoint", self._on_load),
+            self.create_timer(1.0, self._every_second),
+        ]
+        self.get_logger().info(
+            f"Run folder {self.directory}; {torch.get_num_threads()} PyTorch threads on "
+            f"{self.device}, {p.precision}"
+        )
+
+    def _find_device(self, name: str) -> torch.device:
+        try:
+            device = torch.device(name)
+            torch.zeros(1, device=device)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f"device {name!r} cannot be used: {reason}; try device:=cpu") from error
+        return device
+
+    def _make_agent(self, observation_size: int, action_size: int, origin: str) -> None:
+        """Networks and replay for these sizes; `origin` is who said so."""
+        p = self.parameters
+        self._sizes_from = origin
+        self.replay = ReplayBuffer(p.replay_capacity, observation_size, action_size, p.seed)
+        self.agent = SACAgent(
+            observation_size, action_size, p.sac_config(action_size), p.seed, str(self.device)
+        )
+        self.get_logger().info(
+            f"{observation_size} observations, {action_size} actions (from {origin}); replay of "
+            f"{p.replay_capacity:,} transitions"
+        )
+
+    def cleanup(self) -> None:
+        if self.metrics is None:
+            return
+        for entity, destroy in zip(
+            self._entities,
+            (
+                self.destroy_subscription,
+                self.destroy_subscription,
+                self.destroy_service,
+                self.destroy_service,
+                self.destroy_timer,
+            ),
+            strict=True,
+        ):
+            destroy(entity)
+        self._publisher_thread.end()
+        for publisher in (self._policy, self._acks, self._status):
+            self.destroy_publisher(publisher)
+        self.metrics.close()
+        self.metrics = None
+
+    # Training, on the main thread.
+
+    def work(self) -> None:
+        if not self._may_train():
+            self._wake.wait(timeout=0.1)
+            self._wake.clear()
+        else:
+            self._train()
+        self._housekeeping()
+
+    def interrupt(self) -> None:
+        self._wake.set()
+
+    def _may_train(self) -> bool:
+        p = self.parameters
+        if self.agent is None or self._transitions < p.training_starts:
+            return False
+        if not self._training:
+            self._training = True
+            self._transitions_before_training = self._transitions
+            self._steps_before_training = self.agent.step
+            self._publish(time.monotonic())
+            self.get_logger().info("Sent initial policy to actors")
+        ahead = self._updates() - p.max_updates_per_step * self._training_transitions()
+        self._limited = p.max_updates_per_step > 0.0 and ahead >= 0.0
+        return not self._limited
+
+    def _updates(self) -> int:
+        """Critic updates since training began."""
+        assert self.agent is not None
+        return (self.agent.step - self._steps_before_training) * self.parameters.utd_ratio
+
+    def _training_transitions(self) -> int:
+        """Transitions that came in since training began, with the first fill."""
+        return self._transitions - self._transitions_before_training + 1
+
+    def _train(self) -> None:
+        assert self.agent is not None and self.replay is not None
+        p = self.parameters
+        rows = self.replay.sample(p.batch_size * p.utd_ratio)
+        with self._lock:
+            info = self.agent.update(rows)
+        self._window_keys = list(info)
+        self._window.append(torch.stack(list(info.values())))
+        if (now := time.monotonic()) >= self._next_publication:
+            self._publish(now)
+        if p.checkpoint_period and self.agent.step % p.checkpoint_period == 0:
+            self._save()
+
+    def _publish(self, now: float) -> None:
+        """Hand the newest weights to the publishing thread."""
+        assert self.agent is not None
+        with self._lock:
+            version, tensors = self.agent.step, self.agent.policy_tensors()
+        self._policies[version] = tensors
+        while len(self._policies) > REMEMBERED_POLICIES:
+            self._policies.popitem(last=False)
+        self._publisher_thread.give(version, tensors)
+        self._next_publication = now + self.parameters.publish_period
+
+    def publish_policy(self, version: int, tensors: dict[str, NDArray[np.float32]]) -> None:
+        """Publish these weights now (called on the publishing thread)."""
+        message = policy_to_message(tensors, PolicyWeights())
+        message.learner_id = self.get_name()
+        message.learner_session = self.session
+        message.version = version
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._policy.publish(message)
+        self._published_version = version
+
+    def _housekeeping(self) -> None:
+        p = self.parameters
+        if time.monotonic() - self._last_line >= p.log_period:
+            self._log_line()
+        self.curve.update()
+        if p.max_steps and self._transitions >= p.max_steps and not self._complete:
+            self._complete = True
+            self.get_logger().info(f"Complete: {self._transitions:,} environment steps")
+            self.stopping.set()
+
+    def finish(self) -> None:
+        if self.metrics is None:
+            return
+        self._log_line()
+        if self.agent is not None and self.agent.step > self._last_saved_step:
+            self._save()
+        self.metrics.close()
+        self.curve.finish()
+        self.get_logger().info(f"Run folder: {self.directory}")
+
+    # What comes in, on the executor thread.
+
+    def _on_transitions(self, message: TransitionBatch) -> None:
+        now = time.monotonic()
+        try:
+            rows = transitions_from_message(message)
+            self._check_sizes(message)
+        except ValueError as error:
+            self._refuse(message, str(error), now)
+            return
+        if self.replay is None:
+            self._make_agent(
+                message.observation_size, message.action_size, f"actor {message.actor_id}"
+            )
+        cursor, new = self._intake.accept(
+            message.actor_id,
+            message.actor_session,
+            message.first_sequence,
+            len(rows),
+            message.dropped,
+            now,
+        )
+        self._store(rows[new], cursor)
+        self._acknowledge()
+        self._last_batch = now
+        if self._transitions < self.parameters.training_starts or not self._training:
+            self.get_logger().info(
+                f"Filling up replay buffer: {self._transitions}/{self.parameters.training_starts}"
+            )
+        self._wake.set()
+
+    def _check_sizes(self, message: TransitionBatch) -> None:
+        p = self.parameters
+        known = (p.observation_size, p.action_size)
+        origin = "its parameters"
+        if self.replay is not None:
+            known = (self.replay.layout.observation_size, self.replay.layout.action_size)
+            origin = self._sizes_from
+        theirs = (message.observation_size, message.action_size)
+        if any(ours and ours != their for ours, their in zip(known, theirs, strict=True)):
+            raise ValueError(
+                f"it has {theirs[0]} observations and {theirs[1]} actions, this learner has "
+                f"{known[0] or 'any'} and {known[1] or 'any'} (from {origin})"
+            )
+
+    def _refuse(self, message: TransitionBatch, reason: str, now: float) -> None:
+        """Count and name a batch that cannot be used, and acknowledge it, so that it ends."""
+        actor = message.actor_id[:64]
+        rows = min(len(message.rewards), 2**32)
+        self._rejected += rows
+        self._rejection = f"batch of actor {actor!r} refused: {reason}"
+        self.get_logger().error(self._rejection, throttle_duration_sec=10.0)
+        if not 0 < len(message.actor_id) <= 256 or message.first_sequence > 2**63:
+            return
+        cursor, new = self._intake.accept(
+            message.actor_id,
+            message.actor_session,
+            message.first_sequence,
+            rows,
+            message.dropped,
+            now,
+        )
+        self._intake.reject(cursor, new.stop - new.start)
+        self._acknowledge()
+
+    def _store(self, rows: Transitions, cursor: Cursor) -> None:
+        assert self.replay is not None and self.agent is not None
+        if len(rows) == 0:
+            return
+        self.replay.insert(
+            rows.observations,
+            rows.actions,
+            rows.rewards,
+            1.0 - rows.terminated.astype(np.float32),
+            rows.next_observations,
+        )
+        self._transitions += len(rows)
+        for reward, done in zip(
+            rows.rewards.tolist(), (rows.terminated | rows.truncated).tolist(), strict=True
+        ):
+            cursor.episode_return += reward
+            if done:
+                self._returns.append(cursor.episode_return)
+                cursor.episode_return = 0.0
+        self._staleness = max(0.0, self.agent.step - float(rows.policy_version[-1]))
+
+    def _acknowledge(self) -> None:
+        message = TransitionAck(learner_id=self.get_name(), learner_session=self.session)
+        message.header.stamp = self.get_clock().now().to_msg()
+        message.actors = [
+            TransitionCursor(
+                actor_id=actor_id,
+                actor_session=session,
+                next_sequence=cursor.next_sequence,
+                rejected=cursor.rejected,
+            )
+            for (actor_id, session), cursor in self._intake.cursors.items()
+        ]
+        self._acks.publish(message)
+
+    def _on_actor_status(self, status: ActorStatus) -> None:
+        self._task = self._task or status.task[:256]
+        key = (status.actor_id, status.actor_session)
+        if status.evaluations <= self._evaluations.get(key, 0):
+            return
+        if len(self._evaluations) > 1024:
+            self._evaluations.clear()
+        self._evaluations[key] = status.evaluations
+        mean = status.evaluation_return_mean
+        if self.agent is None or self.metrics is None or not np.isfinite(mean):
+            return
+        self._evaluation_count += 1
+        self._evaluation_return = mean
+        self.metrics.evaluation(
+            self.agent.step,
+            {
+                "transitions": self._transitions,
+                "policy_version": status.evaluation_policy_version,
+                "return_mean": mean,
+                "return_std": status.evaluation_return_std,
+                "episodes": status.evaluation_episodes,
+            },
+        )
+        if not mean <= self._best_return:
+            self._keep_best(status)
+
+    def _keep_best(self, status: ActorStatus) -> None:
+        """Save the weights that were evaluated, if they are still remembered."""
+        tensors = self._policies.get(status.evaluation_policy_version)
+        if tensors is None:
+            return
+        self._best_return = status.evaluation_return_mean
+        evaluation = {
+            "return_mean": status.evaluation_return_mean,
+            "return_std": status.evaluation_return_std,
+            "episodes": status.evaluation_episodes,
+        }
+        metadata = self._metadata() | {
+            "step": status.evaluation_policy_version,
+            "evaluation": evaluation,
+        }
+        save_best(self.directory / "checkpoints", tensors, metadata)
+
+    # Checkpoints.
+
+    def _metadata(self) -> dict[str, object]:
+        assert self.agent is not None
+        return {
+            "task": self._task,
+            "config": self.agent.config.to_dict(),
+            "transitions": self._transitions,
+            "seed": self.parameters.seed,
+        }
+
+    def _save(self) -> Path:
+        assert self.agent is not None and self.replay is not None
+        with self._lock:
+            tensors, agent_metadata = self.agent.state()
+            policy, step = self.agent.policy_tensors(), self.agent.step
+        metadata = self._metadata() | {
+            "agent": agent_metadata,
+            "replay_random_state": self.replay.rng_state(),
+        }
+        self._last_saved_step = step
+        root = self.directory / "checkpoints"
+        return save_checkpoint(
+            root, step, policy, tensors, metadata, self.parameters.checkpoints_kept
+        )
+
+    def _load(self, path: Path) -> int:
+        """Put agent and random state back to a checkpoint; its step. Raises ValueError."""
+        if self.agent is None or self.replay is None:
+            raise ValueError(
+                "sizes are not known yet: wait for the first actor, or set observation_size and "
+                "action_size"
+            )
+        checkpoint = load_checkpoint(path)
+        if checkpoint.state is None or "agent" not in checkpoint.metadata:
+            raise ValueError(
+                f"{checkpoint.path} holds a policy only; expected a whole checkpoint (step_…)"
+            )
+        with self._lock:
+            self.agent.load_state(checkpoint.state, checkpoint.metadata["agent"])
+        self.replay.set_rng_state(checkpoint.metadata["replay_random_state"])
+        self._steps_before_training = self._last_saved_step = self.agent.step
+        self._transitions_before_training = self._transitions
+        self._next_publication = 0.0
+        return self.agent.step
+
+    def _on_save(
+        self, _request: SaveCheckpoint.Request, response: SaveCheckpoint.Response
+    ) -> SaveCheckpoint.Response:
+        if self.agent is None:
+            response.message = "nothing to save yet: no actor has been heard"
+            return response
+        try:
+            response.path = str(self._save())
+            response.success = True
+            response.message = f"saved learner step {self.agent.step}"
+        except OSError as error:
+            response.message = f"cannot be saved: {error}"
+        return response
+
+    def _on_load(
+        self, request: LoadCheckpoint.Request, response: LoadCheckpoint.Response
+    ) -> LoadCheckpoint.Response:
+        try:
+            response.step = self._load(Path(request.path).expanduser())
+            response.success = True
+            response.message = f"continues at learner step {response.step}"
+        except ValueError as error:
+            response.message = str(error)
+        self.get_logger().info(f"Load {request.path}: {response.message}")
+        return response
+
+    # What a person sees.
+
+    def _state(self) -> str:
+        if not self.active.is_set():
+            return "paused"
+        if self._transitions == 0:
+            return "waiting"
+        if not self._training:
+            return "filling"
+        return "limited" if self._limited else "training"
+
+    def _every_second(self) -> None:
+        now = time.monotonic()
+        if now - self._last_batch > SILENCE and self.active.is_set() and not self._complete:
+            self._last_batch = now
+            self.get_logger().warning(self._what_is_missing())
+        self._status.publish(self._make_status())
+
+    def _what_is_missing(self) -> str:
+        topic = self.resolve_topic_name("sac/transitions")
+        publishers = self.count_publishers(topic)
+        so_far = f"{self._transitions}/{self.parameters.training_starts} transitions"
+        if publishers == 0:
+            return (
+                f"Waiting for transitions on {topic} ({so_far}): no actor publishes there. Start "
+                "one with 'ros2 run sac_actor actor', in the same ROS_DOMAIN_ID and namespace"
+            )
+        return (
+            f"Waiting for transitions on {topic} ({so_far}): {publishers} actors are there and "
+            "send nothing; are they active?"
+        )
+
+    def _log_line(self) -> None:
+        """Average the figures of the period, log them in words, and write them everywhere."""
+        now = time.monotonic()
+        then, transitions, step = self._mark
+        self._last_line = now
+        if self.agent is None or self.metrics is None:
+            return
+        elapsed = max(now - then, 1e-9)
+        self._mark = (now, self._transitions, self.agent.step)
+        if self._window:
+            means = torch.stack(self._window).mean(dim=0).tolist()
+            self._figures.update(zip(self._window_keys, means, strict=True))
+            self._window = []
+        if not self._training:
+            return
+        f = self._figures
+        nan = float("nan")
+        f["steps_per_second"] = (self.agent.step - step) / elapsed
+        f["transitions_per_second"] = (self._transitions - transitions) / elapsed
+        f["episode_return"] = float(np.mean(self._returns)) if self._returns else nan
+        ratio = self._updates() / self._training_transitions()
+        row = {
+            "transitions": self._transitions,
+            "replay_size": len(self.replay or ()),
+            "critic_updates_per_second": f["steps_per_second"] * self.parameters.utd_ratio,
+            "steps_per_second": f["steps_per_second"],
+            "transitions_per_second": f["transitions_per_second"],
+            "update_to_data_ratio": ratio,
+            "policy_staleness": self._staleness,
+            "episode_return": f["episode_return"],
+        }
+        for key in ("critic_loss", "actor_loss", "temperature", "entropy", "q_mean"):
+            row[key] = f.get(key, nan)
+        self.metrics.training(self.agent.step, row)
+        evaluation = ""
+        if self._evaluation_count:
+            evaluation = (
+                f", evaluation {self._evaluation_return:.1f} (best {self._best_return:.1f})"
+            )
+        self.get_logger().info(
+            f"step {self.agent.step:,} ({row['steps_per_second']:.1f}/s, "
+            f"{row['critic_updates_per_second']:.0f} critic updates/s), "
+            f"{self._transitions:,} transitions ({row['transitions_per_second']:.0f}/s), "
+            f"{ratio:.2f} updates per transition; critic loss {row['critic_loss']:.3g}, "
+            f"actor loss {row['actor_loss']:.3g}, temperature {row['temperature']:.3g}; "
+            f"return {row['episode_return']:.1f}{evaluation}"
+        )
+
+    def _make_status(self) -> LearnerStatus:
+        f = self._figures
+        steps_per_second = f.get("steps_per_second", 0.0)
+        status = LearnerStatus(
+            learner_id=self.get_name(),
+            learner_session=self.session,
+            task=self._task,
+            state=self._state(),
+            step=self.agent.step if self.agent else 0,
+            transitions=self._transitions,
+            rejected=self._rejected,
+            replay_size=len(self.replay) if self.replay else 0,
+            replay_capacity=self.parameters.replay_capacity,
+            actors=self._intake.heard_since(time.monotonic() - 10.0),
+            transitions_per_second=f.get("transitions_per_second", 0.0),
+            steps_per_second=steps_per_second,
+            critic_updates_per_second=steps_per_second * self.parameters.utd_ratio,
+            policy_staleness=self._staleness,
+            critic_loss=f.get("critic_loss", 0.0),
+            actor_loss=f.get("actor_loss", 0.0),
+            temperature=f.get("temperature", 0.0),
+            entropy=f.get("entropy", 0.0),
+            q_mean=f.get("q_mean", 0.0),
+            published_version=self._published_version,
+            evaluations=self._evaluation_count,
+            evaluation_return=self._evaluation_return,
+            best_evaluation_return=self._best_return,
+            run_directory=str(self.directory),
+        )
+        if self.replay is not None:
+            status.observation_size = self.replay.layout.observation_size
+            status.action_size = self.replay.layout.action_size
+        if self._training:
+            status.update_to_data_ratio = self._updates() / self._training_transitions()
+        status.header.stamp = self.get_clock().now().to_msg()
+        return status
+
+    def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
+        values: dict[str, object] = {
+            "state": self._state(),
+            "transitions": self._transitions,
+            "rejected": self._rejected,
+            "dropped_by_actors": self._intake.dropped,
+            "step": self.agent.step if self.agent else 0,
+            "steps_per_second": f"{self._figures.get('steps_per_second', 0.0):.1f}",
+        }
+        if self._rejection:
+            return DiagnosticStatus.ERROR, self._rejection, values
+        if self._transitions == 0:
+            return DiagnosticStatus.WARN, "no transitions yet", values
+        return DiagnosticStatus.OK, self._state(), values
+
+
+def main() -> None:
+    """Entry point of `ros2 run sac_learner learner`."""
+    node.main(Learner, "sac_learner")

@@ -1,0 +1,1 @@
+"""What the nodes share: QoS profiles, message codecs, parameters, the lifecycle base."""

@@ -1,0 +1,194 @@
+"""The lifecycle base of the suite's nodes, and the `main` that runs one.
+
+A node does its long work in `work()` on the main thread, while callbacks run on an executor thread.
+"""
+
+from __future__ import annotations
+
+import secrets
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, Generic
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.exceptions import ParameterException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.logging import get_logger
+from rclpy.signals import SignalHandlerOptions
+
+from sac_ros import qos
+from sac_ros.parameters import P, UserError, declare, keep_current
+
+
+class SacNode(LifecycleNode, Generic[P]):
+    """A lifecycle node with parameters from a dataclass, `autostart`, and diagnostics at 1 Hz.
+
+    Subclasses implement `configure`, `work`, and optionally `cleanup` and `diagnose`. `configure`
+    raises `UserError` for anything that the user got wrong.
+    """
+
+    parameters: P
+
+    def __init__(self, name: str, parameters: type[P]) -> None:
+        super().__init__(name)
+        self.session = secrets.randbits(63)
+        self.parameters = declare(self, parameters)
+        keep_current(self, self, "parameters")
+        self.error: str | None = None  # set once the node cannot go on; `run` exits with 1
+        self.active = threading.Event()
+        self.stopping = threading.Event()
+        self.idle = threading.Event()  # set while `work` is not in the middle of anything
+        self.idle.set()
+        self._diagnostics = self.create_publisher(
+            DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS, qos_overriding_options=qos.OVERRIDABLE
+        )
+        self.create_timer(1.0, self._publish_diagnostics)
+
+    # What a subclass provides.
+
+    def configure(self) -> None:
+        """Make what the node needs; raise UserError when that is impossible."""
+
+    def work(self) -> None:
+        """One bounded piece of the node's work, on the main thread, while the node is active."""
+        raise NotImplementedError
+
+    def interrupt(self) -> None:
+        """Wake `work` if it waits for something (called on deactivation and shutdown)."""
+
+    def cleanup(self) -> None:
+        """Give back what `configure` made."""
+
+    def finish(self) -> None:
+        """Last actions of an orderly end, on the main thread, while messages still flow."""
+
+    def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
+        """Level, one-line message and values for /diagnostics."""
+        return DiagnosticStatus.OK, "ok", {}
+
+    # The state machine.
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            self.configure()
+        except UserError as error:
+            self.error = str(error)
+            self.get_logger().error(str(error))
+            return TransitionCallbackReturn.FAILURE
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        result = super().on_activate(state)
+        self.active.set()
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._pause()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self.cleanup()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._pause()
+        self.stopping.set()
+        return super().on_shutdown(state)
+
+    def _pause(self) -> None:
+        self.active.clear()
+        self.interrupt()
+        self.idle.wait(timeout=10.0)
+
+    # Running.
+
+    def loop(self) -> None:
+        """Call `work` while active, until shutdown."""
+        while not self.stopping.is_set():
+            if not self.active.wait(timeout=0.1):
+                continue
+            self.idle.clear()
+            try:
+                if self.active.is_set():
+                    self.work()
+            finally:
+                self.idle.set()
+
+    def _publish_diagnostics(self) -> None:
+        level, message, values = self.diagnose()
+        status = DiagnosticStatus(
+            level=level, name=self.get_fully_qualified_name(), message=message, hardware_id="sac"
+        )
+        status.values = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
+        out = DiagnosticArray(status=[status])
+        out.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(out)
+
+
+def run(make: Callable[[], SacNode[Any]], name: str) -> int:
+    """Run one node until it ends or the process is told to (SIGINT, SIGTERM); the exit status.
+
+    The first signal ends `work` and lets the node finish while messages still flow; rclpy is shut
+    down only afterwards. 0: orderly end; 1: the user got something wrong or the node failed.
+    """
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        node = make()
+    except (UserError, ParameterException) as error:
+        get_logger(name).error(str(error))
+        rclpy.shutdown()
+        return 1
+
+    def stop(_signal: int, _frame: object) -> None:
+        node.stopping.set()
+        node.active.clear()
+        node.interrupt()
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+
+    def spin() -> None:
+        try:
+            executor.spin()
+        except ExternalShutdownException:
+            pass
+        except BaseException as error:
+            node.error = f"a callback failed: {error!r}"
+            node.stopping.set()
+            node.interrupt()
+            raise
+
+    spinner = threading.Thread(target=spin, name="executor", daemon=True)
+    try:
+        if node.parameters.autostart:
+            node.trigger_configure()
+            if node.error is None:
+                node.trigger_activate()
+        if node.error is None:
+            spinner.start()
+            node.loop()
+            node.finish()
+    except UserError as error:
+        node.error = str(error)
+        node.get_logger().error(node.error)
+    finally:
+        node.stopping.set()
+        node.active.clear()
+        executor.shutdown(timeout_sec=2.0)
+        if spinner.ident is not None:
+            spinner.join(timeout=2.0)
+        node.cleanup()
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return 0 if node.error is None else 1
+
+
+def main(make: Callable[[], SacNode[Any]], name: str) -> None:
+    """Run one node and end the process with its exit status."""
+    sys.exit(run(make, name))

@@ -1,0 +1,35 @@
+"""The QoS profile of every topic between actor and learner (docs/architecture.md has the table).
+
+Pass `OVERRIDABLE` as `qos_overriding_options` wherever one of these is used, so that a user can
+change a profile through `qos_overrides./<topic>.<publisher|subscription>.<policy>` parameters.
+"""
+
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions, QoSPolicyKind
+
+
+def _reliable(depth: int, durability: DurabilityPolicy) -> QoSProfile:
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST,
+        depth=depth,
+        reliability=ReliabilityPolicy.RELIABLE,
+        durability=durability,
+    )
+
+
+TRANSITIONS = _reliable(100, DurabilityPolicy.VOLATILE)
+TRANSITIONS_ACK = _reliable(1, DurabilityPolicy.TRANSIENT_LOCAL)
+POLICY = _reliable(1, DurabilityPolicy.TRANSIENT_LOCAL)
+STATUS = _reliable(1, DurabilityPolicy.TRANSIENT_LOCAL)
+# One subscription hears every actor's status: a depth of 1 would keep one actor's only.
+STATUS_OF_MANY = _reliable(32, DurabilityPolicy.TRANSIENT_LOCAL)
+DIAGNOSTICS = _reliable(1, DurabilityPolicy.VOLATILE)
+
+OVERRIDABLE = QoSOverridingOptions(
+    [
+        QoSPolicyKind.HISTORY,
+        QoSPolicyKind.DEPTH,
+        QoSPolicyKind.RELIABILITY,
+        QoSPolicyKind.DURABILITY,
+    ]
+)
