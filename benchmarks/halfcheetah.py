@@ -31,7 +31,7 @@ EVALUATION_PERIOD = 10_000  # environment steps
 
 
 def train_ours(minutes: float, directory: Path, arguments: list[str]) -> dict[str, object]:
-    """Launch learner and actor, interrupt them after `minutes`, and evaluate the last checkpoint."""
+    """Launch learner and actor for `minutes`, then evaluate the last checkpoint."""
     name = f"{directory.name}/ours"
     command = ["ros2", "launch", "sac_bringup", "gym_train.launch.py", f"env_id:={ENV_ID}"]
     command += [f"run_name:={name}", f"eval_period:={EVALUATION_PERIOD}", *arguments]
@@ -47,8 +47,10 @@ def train_ours(minutes: float, directory: Path, arguments: list[str]) -> dict[st
         process.wait(60.0)
     run = directory / "ours"
     output = subprocess.run(
-        ["ros2", "launch", "sac_bringup", "evaluate.launch.py", f"checkpoint:={run}"]
-        + [f"episodes:={EPISODES}", f"seed:={EVALUATION_SEED}"],
+        [
+            *("ros2", "launch", "sac_bringup", "evaluate.launch.py"),
+            *(f"checkpoint:={run}", f"episodes:={EPISODES}", f"seed:={EVALUATION_SEED}"),
+        ],
         env=environment,
         capture_output=True,
         text=True,

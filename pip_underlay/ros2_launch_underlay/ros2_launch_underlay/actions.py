@@ -30,6 +30,13 @@ class LaunchDescriptionEntity(NamesItsKeywords):
         return ()
 
 
+def checked_entity(entity: Any) -> LaunchDescriptionEntity:
+    """Return ``entity`` if a launch description can hold it."""
+    if not isinstance(entity, LaunchDescriptionEntity):
+        raise LaunchError(f"expected an action or a launch description, got {entity!r}")
+    return entity
+
+
 class Condition(NamesItsKeywords):
     """Whether an action is visited."""
 
@@ -115,6 +122,7 @@ class LaunchDescription(LaunchDescriptionEntity):
         def walk(
             entity: LaunchDescriptionEntity, path: list[Action], conditional: bool
         ) -> Iterator[tuple[DeclareLaunchArgument, list[Action]]]:
+            checked_entity(entity)
             conditional = conditional or getattr(entity, "condition", None) is not None
             if isinstance(entity, DeclareLaunchArgument):
                 entity.conditionally_included = conditional

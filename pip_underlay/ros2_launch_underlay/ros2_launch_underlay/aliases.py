@@ -1,10 +1,12 @@
 """Make the stand-in importable as ``launch`` and ``launch_ros`` where the real ones are absent.
 
-:func:`install` adds a finder to the end of ``sys.meta_path``, after the one that searches
-``sys.path``, so a real ``launch`` always wins. No directory named ``launch`` is ever installed, so
-nothing can shadow an installation of ROS. The Python index has an unrelated project named
-``launch``: where that one is installed, and only then, the finder goes to the front. The ``ros2``
-command and the pytest plugin call :func:`install`; other programs that need the names do the same.
+:func:`install` puts a finder on ``sys.meta_path``. It looks for the real ``launch`` on
+``sys.path`` first and, where that is installed, finds nothing, so the real one always wins. It has
+to come before the finder of ``sys.path`` because a mere folder named ``launch`` (every ROS package
+has one) is an importable namespace package, and because the Python index has an unrelated project
+of that name. No directory named ``launch`` is ever installed, so nothing can shadow an installation
+of ROS. The ``ros2`` command and the pytest plugin call :func:`install`; other programs that need
+the names do the same.
 
 A name that is not in :data:`EXPORTS` is refused by an ImportError that says what there is.
 """
@@ -130,7 +132,11 @@ class _Finder:
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         """Return the specification of an alias."""
-        if name.partition(".")[0] not in ("launch", "launch_ros"):
+        top_level, _, below = name.partition(".")
+        if top_level not in ("launch", "launch_ros"):
+            return None
+        ours = getattr(sys.modules.get(top_level), "__loader__", None) is self
+        if not ours and (below or real_launch() is not None):
             return None
         if name not in EXPORTS:
             raise ImportError(refusal(f"'{name}'", _names_below(name.rpartition(".")[0])))
@@ -165,16 +171,11 @@ def _names_below(module: str) -> list[str]:
 
 def real_launch() -> str | None:
     """Return where the real ``launch`` is installed, or None."""
-    for folder in _folders("launch"):
+    spec = importlib.machinery.PathFinder.find_spec("launch")
+    for folder in (spec.submodule_search_locations if spec else None) or ():
         if os.path.isfile(os.path.join(folder, "launch_description.py")):
             return folder
     return None
-
-
-def _folders(package: str) -> list[str]:
-    """Return the folders of a top-level package that ``sys.path`` holds."""
-    spec = importlib.machinery.PathFinder.find_spec(package)
-    return list(spec.submodule_search_locations or ["."]) if spec else []
 
 
 def install() -> bool:
@@ -185,6 +186,5 @@ def install() -> bool:
     if real_launch() is not None:
         return False
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        position = 0 if _folders("launch") or _folders("launch_ros") else len(sys.meta_path)
-        sys.meta_path.insert(position, _Finder())
+        sys.meta_path.insert(0, _Finder())
     return True

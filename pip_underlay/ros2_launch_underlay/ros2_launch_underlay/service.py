@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Iterable
 
 from ros2_launch_underlay import events
-from ros2_launch_underlay.actions import LaunchDescription, LaunchDescriptionEntity
+from ros2_launch_underlay.actions import LaunchDescription, LaunchDescriptionEntity, checked_entity
 from ros2_launch_underlay.context import LaunchContext
 from ros2_launch_underlay.guardian_client import GuardianClient
 from ros2_launch_underlay.output import Log
@@ -120,9 +120,7 @@ class LaunchService:
 
     def _visit(self, entity: LaunchDescriptionEntity) -> None:
         """Visit ``entity`` and, depth first, what it returns."""
-        if not isinstance(entity, LaunchDescriptionEntity):
-            raise LaunchError(f"expected an action or a launch description, got {entity!r}")
-        for sub_entity in entity.visit(self.context) or ():
+        for sub_entity in checked_entity(entity).visit(self.context) or ():
             self._visit(sub_entity)
 
     def _on_signal(self, number: signal.Signals) -> None:

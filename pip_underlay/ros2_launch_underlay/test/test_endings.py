@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
-import time
+from typing import TYPE_CHECKING, Any
 
-import psutil
 import pytest
-from conftest import Workspace
+
+if TYPE_CHECKING:
+    from conftest import Running, Workspace
 
 TWO_WORKERS = "worker(), worker('--helper')"
 
 
-def start_two_workers(workspace: Workspace, *arguments: str, **options):
+def start_two_workers(workspace: Workspace, *arguments: str, **options: Any) -> Running:
     """Return a launch of two workers, one with a helper, once all of them run."""
     running = workspace.launch(
-        TWO_WORKERS, "sigterm_timeout:=0.5", "sigkill_timeout:=0.5", *arguments, **options
+        TWO_WORKERS, "sigterm_timeout:=0.3", "sigkill_timeout:=0.2", *arguments, **options
     )
     running.wait_for("READY", count=2)
     running.wait_for("HELPER")
@@ -59,7 +60,7 @@ def test_ctrl_c_on_a_terminal_reaches_each_process_once(workspace: Workspace) ->
 
 
 def test_a_second_ctrl_c_is_ignored_with_a_warning(workspace: Workspace) -> None:
-    running = workspace.launch("worker('SIGINT', sigterm_timeout='3')")
+    running = workspace.launch("worker('SIGINT', sigterm_timeout='1')")
     running.wait_for("READY")
     running.send(signal.SIGINT)
     running.wait_for("GOT SIGINT")
@@ -71,7 +72,7 @@ def test_a_second_ctrl_c_is_ignored_with_a_warning(workspace: Workspace) -> None
 
 def test_a_closed_terminal_ends_all(workspace: Workspace) -> None:
     running = start_two_workers(workspace, terminal=True)
-    os.close(running.terminal)
+    running.hang_up()
     running.assert_nothing_is_left()
 
 
@@ -139,27 +140,24 @@ def test_a_helper_that_outlives_its_node_is_ended(workspace: Workspace) -> None:
 
 
 def test_output_that_nobody_reads_does_not_stop_the_launch(workspace: Workspace) -> None:
-    running = workspace.launch("worker()", shell='"$@" | head -n 1')
-    running.wait_for("launch")
-    for process in running.marked():
-        if "ros2_launch_underlay.command_line" in process.cmdline():
-            launcher = process
-    workers = psutil.Process(launcher.pid)
-    end = time.monotonic() + 20
-    while len(workers.children(recursive=True)) < 2 and time.monotonic() < end:
-        time.sleep(0.01)
-    launcher.send_signal(signal.SIGINT)
+    running = workspace.launch("worker(output='both')", shell='"$@" | head -n 1')
+    running.wait_for("All log files")
+    log = workspace.root / "log/latest/launch.log"
+    workspace.wait_until(lambda: log.exists() and "READY" in log.read_text(), "a start")
+    launcher = int(log.resolve().parent.name.rpartition("-")[2])  # the folder's name ends so
+    os.kill(launcher, signal.SIGINT)
     running.assert_nothing_is_left()
+    assert "process has finished cleanly" in log.read_text()
 
 
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [("'--exit', '0'", 0), ("'--exit', '3'", 1), ("'--abort'", 1)],
 )
-@pytest.mark.parametrize("action", ["Shutdown()", "[Shutdown(reason='r')]"])
 def test_the_exit_code_tells_if_a_required_process_failed(
-    workspace: Workspace, arguments: str, code: int, action: str
+    workspace: Workspace, arguments: str, code: int
 ) -> None:
+    action = "Shutdown()" if code else "[Shutdown(reason='done')]"
     output = workspace.output_of(f"worker(), worker({arguments}, on_exit={action})", code=code)
     assert "process[worker-2] was required: shutting down launched system" in output
     assert "process[worker-1]" in output

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -36,7 +36,7 @@ class Evaluator(node.SacNode[Parameters]):
         if not p.checkpoint:
             raise UserError("which checkpoint? Give checkpoint:=runs/<name>/checkpoints/best")
         try:
-            checkpoint = load_checkpoint(os.path.expanduser(p.checkpoint))
+            checkpoint = load_checkpoint(Path(p.checkpoint).expanduser())
         except CheckpointError as error:
             raise UserError(str(error)) from error
         self.policy = Policy(checkpoint.policy, version=checkpoint.metadata["step"])

@@ -130,7 +130,7 @@ class Actor(node.SacNode[Parameters]):
         self.loop_.policy = self._newest_policy
 
     def _send(self) -> bool:
-        """Publish unsent rows, a flush's worth a message, if a learner listens; whether any were."""
+        """Publish unsent rows if a learner listens, a flush's worth a message; whether any."""
         if self._transitions.get_subscription_count() == 0:
             return False
         if self.queue.oldest == self.queue.sent:  # nothing is under way: waiting begins now

@@ -11,7 +11,7 @@ from sac_ros.codecs import Transitions
 
 
 class TransitionQueue:
-    """A ring of numbered transitions: appended by the loop, sent at a flush, freed when acknowledged.
+    """A ring of numbered transitions: appended by the loop, sent at a flush, freed by an ack.
 
     Rows have consecutive sequence numbers from 0. `oldest <= sent <= next`: rows from `oldest` on
     are kept, rows from `sent` on have not been sent (or are to be sent again). When the ring is
@@ -69,7 +69,7 @@ class TransitionQueue:
             self.next += 1
 
     def take_unsent(self, limit: int) -> tuple[int, int, Transitions] | None:
-        """Up to `limit` unsent rows: first sequence number, dropped so far, copies; None if none."""
+        """Up to `limit` unsent rows: first sequence number, dropped so far, copies; or None."""
         with self._lock:
             first, count = self.sent, min(limit, self.next - self.sent)
             if count == 0:

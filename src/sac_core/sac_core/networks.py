@@ -64,7 +64,7 @@ def policy_distribution(
     for i in range(_depth(tensors)):
         weight = tensors[f"hidden.{i}.weight"].to(dtype)
         bias = tensors[f"hidden.{i}.bias"].to(dtype)
-        hidden = F.relu(F.linear(hidden, weight, bias))
+        hidden = F.linear(hidden, weight, bias).relu_()
     hidden = hidden.float()
     mean = F.linear(hidden, tensors["mean.weight"], tensors["mean.bias"])
     log_std = F.linear(hidden, tensors["log_std.weight"], tensors["log_std.bias"])
@@ -85,7 +85,7 @@ def critic_values(tensors: Mapping[str, Tensor], inputs: Tensor, dtype: torch.dt
             normalised = F.layer_norm(hidden, hidden.shape[-1:], eps=LAYER_NORM_EPSILON)
             scale = tensors[f"norm.{i}.scale"].to(dtype)
             hidden = torch.addcmul(tensors[f"norm.{i}.bias"].to(dtype), normalised, scale)
-        hidden = F.relu(hidden)
+        hidden = hidden.relu_()
     values = torch.baddbmm(tensors["value.bias"], hidden.float(), tensors["value.weight"].mT)
     return values.squeeze(-1)
 

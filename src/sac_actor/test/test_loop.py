@@ -1,0 +1,130 @@
+"""The environment loop stores what happened, and evaluates without storing anything."""
+
+from __future__ import annotations
+
+import gymnasium
+import numpy as np
+import pytest
+
+from sac_actor.environment import GymEnvironment
+from sac_actor.loop import EnvironmentLoop, Pace, evaluate
+from sac_actor.queue import TransitionQueue
+from sac_core.policy import Policy
+from sac_ros.parameters import UserError
+
+
+def make_policy(observation_size: int, action_size: int, version: int = 7) -> Policy:
+    rng = np.random.default_rng(0)
+
+    def layer(name: str, out: int, into: int) -> dict[str, np.ndarray]:
+        return {
+            f"{name}.weight": rng.normal(0, 0.1, (out, into)).astype(np.float32),
+            f"{name}.bias": np.zeros(out, np.float32),
+        }
+
+    tensors = {
+        **layer("hidden.0", 16, observation_size),
+        **layer("hidden.1", 16, 16),
+        **layer("mean", action_size, 16),
+        **layer("log_std", action_size, 16),
+    }
+    return Policy(tensors, version=version)
+
+
+def run_loop(steps: int, random_steps: int = 0, policy: Policy | None = None) -> EnvironmentLoop:
+    environment = GymEnvironment("Pendulum-v1")
+    loop = EnvironmentLoop(environment, TransitionQueue(1000, 3, 1), random_steps, seed=5)
+    loop.policy = policy
+    for _ in range(steps):
+        loop.step()
+    return loop
+
+
+def test_transitions_are_those_that_the_environment_made() -> None:
+    loop = run_loop(250)
+    _, _, rows = loop.queue.take_unsent(1000) or (None, None, None)
+    assert rows is not None
+    environment = gymnasium.make("Pendulum-v1")
+    observation, _ = environment.reset(seed=5)
+    for row in range(250):
+        np.testing.assert_array_equal(rows.observations[row], observation)
+        observation, reward, terminated, truncated, _ = environment.step(2.0 * rows.actions[row])
+        np.testing.assert_allclose(rows.next_observations[row], observation, rtol=1e-5, atol=1e-5)
+        assert rows.rewards[row] == pytest.approx(float(reward), rel=1e-4, abs=1e-4)
+        assert (rows.terminated[row], rows.truncated[row]) == (terminated, truncated)
+        if terminated or truncated:
+            assert row == 199
+            observation, _ = environment.reset()
+    assert loop.episodes == 1
+    assert loop.last_length == 200
+    assert loop.last_return == pytest.approx(float(rows.rewards[:200].sum()), rel=1e-4)
+
+
+def test_the_same_seed_makes_the_same_transitions() -> None:
+    first, second = run_loop(50), run_loop(50)
+    a, b = first.queue.take_unsent(50), second.queue.take_unsent(50)
+    assert a is not None and b is not None
+    np.testing.assert_array_equal(a[2].next_observations, b[2].next_observations)
+
+
+def test_actions_are_random_first_and_the_policys_afterwards() -> None:
+    loop = run_loop(20, random_steps=12, policy=make_policy(3, 1))
+    _, _, rows = loop.queue.take_unsent(20) or (None, None, None)
+    assert rows is not None
+    assert rows.source.tolist() == [0] * 12 + [1] * 8
+    assert rows.policy_version.tolist() == [0] * 12 + [7] * 8
+
+
+def test_evaluation_uses_the_mean_action_and_is_repeatable() -> None:
+    policy = make_policy(3, 1)
+    environment = GymEnvironment("Pendulum-v1")
+    first = evaluate(environment, policy, 3, seed=1)
+    second = evaluate(environment, policy, 3, seed=1)
+    assert first is not None and second is not None
+    assert first == second
+    assert first.policy_version == 7
+    assert first.lengths == (200, 200, 200)
+    assert evaluate(environment, policy, 3, go_on=lambda: False) is None
+
+
+def test_actions_are_scaled_to_the_environments_bounds() -> None:
+    environment = GymEnvironment("Pendulum-v1")
+    environment.reset(seed=0)
+    reference = gymnasium.make("Pendulum-v1")
+    reference.reset(seed=0)
+    ours = environment.step(np.array([-0.5], np.float32))
+    theirs = reference.step(np.array([-1.0], np.float32))
+    np.testing.assert_array_equal(ours[0], theirs[0])
+
+
+@pytest.mark.parametrize(
+    ("env_id", "reason"),
+    [
+        ("NoSuchThing-v0", "cannot be made"),
+        ("CartPole-v1", "expected a bounded continuous action space"),
+        ("no_such_module:Thing-v0", "cannot be made"),
+    ],
+)
+def test_an_environment_that_cannot_be_used_is_refused_with_the_reason(
+    env_id: str, reason: str
+) -> None:
+    with pytest.raises(UserError, match=reason):
+        GymEnvironment(env_id)
+
+
+def test_the_pace_holds_on_average_and_does_not_catch_up_after_a_long_delay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    monkeypatch.setattr("time.sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    pace = Pace()
+    for _ in range(11):
+        pace.wait(10.0)
+        now[0] += 0.03  # the work
+    assert now[0] == pytest.approx(101.03)
+    now[0] += 5.0
+    before = now[0]
+    for _ in range(11):
+        pace.wait(10.0)
+    assert now[0] - before == pytest.approx(1.0)

@@ -1,0 +1,47 @@
+"""Launch files and parameter files agree with the nodes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import pytest
+import yaml
+from conftest import ROOT, Program
+
+from sac_actor.node import Parameters as ActorParameters
+from sac_learner.node import Parameters as LearnerParameters
+
+# What a launch decides for each run and no file fixes.
+DECIDED_BY_LAUNCH = {"task", "run_directory", "checkpoint", "env_id", "seed"}
+
+
+@pytest.mark.parametrize(
+    ("file", "parameters"), [("learner", LearnerParameters), ("actor", ActorParameters)]
+)
+def test_parameter_files_hold_every_parameter_with_its_default(
+    file: str, parameters: type[LearnerParameters] | type[ActorParameters]
+) -> None:
+    values = yaml.safe_load((ROOT / "config" / f"{file}.yaml").read_text())["/**"][
+        "ros__parameters"
+    ]
+    defaults = {f.name: f.default for f in dataclasses.fields(parameters)}
+    assert values == {k: v for k, v in defaults.items() if k not in DECIDED_BY_LAUNCH}
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "launch").glob("*.launch.py")), ids=lambda p: p.name
+)
+def test_every_launch_file_shows_its_arguments_and_their_meaning(
+    path: object, start: Callable[..., Program]
+) -> None:
+    program = start("ros2", "launch", "sac_bringup", path.name, "--show-args")  # type: ignore[attr-defined]
+    assert program.wait() == 0
+    assert "Arguments" in program.output
+    assert "no description given" not in program.output
+
+
+def test_the_readme_names_the_two_commands() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert "make sim_train" in readme
+    assert "make test" in readme
