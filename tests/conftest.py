@@ -4,109 +4,17 @@ from __future__ import annotations
 
 import os
 import random
-import re
-import signal
-import subprocess
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
+import rclpy
+from rclpy.node import Node
+from system import Program
 
-ROOT = Path(__file__).resolve().parents[1]
-
-# Before any test imports rclpy. Up to 101 the ports of a domain stay below the ephemeral range.
+# Before any test uses ROS. Up to 101 a domain has ports below the ephemeral ones.
 os.environ["ROS_DOMAIN_ID"] = str(random.SystemRandom().randint(1, 101))
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-
-
-class Program:
-    """A started command whose output is read line by line while it runs."""
-
-    def __init__(self, command: list[str], cwd: Path) -> None:
-        self.lines: list[str] = []
-        self._news = threading.Condition()
-        self._ended = False
-        # A session of its own: what it starts can be found, and ended, by it.
-        self.process = subprocess.Popen(
-            command,
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            with self._news:
-                self.lines.append(line.rstrip("\n"))
-                self._news.notify_all()
-        with self._news:
-            self._ended = True
-            self._news.notify_all()
-
-    @property
-    def output(self) -> str:
-        return "\n".join(self.lines)
-
-    def wait_for(self, pattern: str, timeout: float = 60.0) -> re.Match[str]:
-        """The first match of `pattern` in a line; fails when the output ends or time runs out."""
-        seen = 0
-        deadline = time.monotonic() + timeout
-        with self._news:
-            while True:
-                for line in self.lines[seen:]:
-                    if match := re.search(pattern, line):
-                        return match
-                seen = len(self.lines)
-                left = deadline - time.monotonic()
-                if self._ended or left <= 0.0:
-                    why = "ended" if self._ended else f"did not within {timeout:g} s"
-                    pytest.fail(f"waiting for {pattern!r}: the program {why}\n{self.output}")
-                self._news.wait(left)
-
-    def wait(self, timeout: float = 60.0) -> int:
-        """The exit status, once it ends by itself."""
-        try:
-            status = self.process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            pytest.fail(f"did not end within {timeout:g} s\n{self.output}")
-        self._reader.join(timeout)
-        return status
-
-    def interrupt(self, timeout: float = 60.0) -> int:
-        """Ctrl-C, and the exit status."""
-        self.process.send_signal(signal.SIGINT)
-        return self.wait(timeout)
-
-    def descendants(self) -> list[psutil.Process]:
-        """Every live process below it."""
-        try:
-            return psutil.Process(self.process.pid).children(recursive=True)
-        except psutil.NoSuchProcess:
-            return []
-
-    def end(self) -> None:
-        """End it and all that it started, whatever state it is in."""
-        processes = self.descendants()
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
-            try:
-                self.process.wait(30.0)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-        for process in processes:
-            if process.is_running():
-                process.kill()
-        self._reader.join(10.0)
 
 
 @pytest.fixture
@@ -121,3 +29,18 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Program]]:
     yield start_program
     for program in reversed(programs):
         program.end()
+
+
+@pytest.fixture
+def observer() -> Iterator[Node]:
+    """A ROS node of the test's own."""
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = Node("observer", context=context)
+    executor = rclpy.executors.SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    node.executor = executor
+    yield node
+    executor.shutdown()
+    node.destroy_node()
+    rclpy.shutdown(context=context)

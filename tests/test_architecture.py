@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from system import ROOT
 
 # Each package with what it may import of the suite (docs/architecture.md).
 MAY_IMPORT = {

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import yaml
-from conftest import ROOT, Program
+from system import ROOT, Program
 
 from sac_actor.node import Parameters as ActorParameters
 from sac_learner.node import Parameters as LearnerParameters

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from conftest import Program
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, SetParameters
 from rclpy.node import Node
-from test_training import LOG, Start, call, gym_train, observer, spin_until
+from system import LOG, Program, Start, call, gym_train, spin_until
 
 from sac_msgs.msg import ActorStatus, LearnerStatus
 from sac_msgs.srv import LoadCheckpoint, SaveCheckpoint
 from sac_ros import qos
-
-__all__ = ["observer"]  # the fixture
 
 
 def change_state(node: Node, name: str, transition: int) -> None:

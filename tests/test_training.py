@@ -5,53 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import rclpy
-from conftest import Program
 from rclpy.node import Node
+from system import LOG, Start, gym_train, spin_until
 
 from sac_msgs.msg import ActorStatus, LearnerStatus
 from sac_ros import qos
-
-Start = Callable[..., Program]
-LOG = r"\[sac_learner\]: "
-
-
-def gym_train(start: Start, *arguments: str) -> Program:
-    return start("ros2", "launch", "sac_bringup", "gym_train.launch.py", *arguments)
-
-
-@pytest.fixture
-def observer() -> Iterator[Node]:
-    """A ROS node of the test's own."""
-    context = rclpy.Context()
-    rclpy.init(context=context)
-    node = Node("observer", context=context)
-    executor = rclpy.executors.SingleThreadedExecutor(context=context)
-    executor.add_node(node)
-    node.executor = executor
-    yield node
-    executor.shutdown()
-    node.destroy_node()
-    rclpy.shutdown(context=context)
-
-
-def spin_until(node: Node, condition: Callable[[], bool], timeout: float, what: str) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {timeout:g} s: {what}"
-        node.executor.spin_once(timeout_sec=0.2)
-
-
-def call(node: Node, kind: type, name: str, request: object) -> object:
-    client = node.create_client(kind, name)
-    assert client.wait_for_service(timeout_sec=30.0), f"no service {name}"
-    future = client.call_async(request)
-    spin_until(node, future.done, 30.0, name)
-    return future.result()
 
 
 def test_pendulum_is_learnt_through_ros_within_three_minutes(start: Start, tmp_path: Path) -> None:
