@@ -19,7 +19,7 @@ LEARNER_ARGUMENTS = {
     "max_updates_per_step": (float, "Critic updates per environment step at most, 0 = unbounded"),
     "precision": (str, "Matrix products: float32 or bfloat16"),
     "device": (str, "PyTorch device"),
-    "torch_threads": (int, "PyTorch threads, 0 = all cores but one"),
+    "torch_threads": (int, "PyTorch threads, 0 = as many as cores"),
     "checkpoint": (str, "Checkpoint to begin from"),
     "wandb_project": (str, "Weights & Biases project"),
 }

@@ -2,15 +2,20 @@
 
 Callbacks on the executor thread put transitions into the replay buffer and acknowledge them;
 `work` on the main thread trains. Weights are published by a thread of their own.
+
+PyTorch is called on the main thread only: each thread that calls it gets an OpenMP pool, and with
+more pool threads than cores libgomp stops spinning, which made two threads slower than one.
 """
 
 from __future__ import annotations
 
 import collections
+import ctypes
 import dataclasses
 import os
 import threading
 import time
+from concurrent.futures import CancelledError
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +91,7 @@ class Parameters(NodeParameters):
     precision: str = parameter("float32", "Matrix products", choices=("float32", "bfloat16"))
     device: str = parameter("cpu", "PyTorch device: cpu, cuda, cuda:1 …")
     torch_threads: int = parameter(
-        0, "Threads of a learner on the CPU; 0 = all cores but one, at least one", minimum=0
+        0, "Threads of a learner on the CPU; 0 = as many as cores", minimum=0
     )
     publish_period: float = parameter(
         0.5, "Least time between two publications of weights, in seconds", minimum=0.0, live=True
@@ -112,6 +117,19 @@ class Parameters(NodeParameters):
             )
         except ValueError as error:
             raise UserError(str(error)) from error
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc to keep what a learner step frees (tens of MB) for the next step.
+
+    Otherwise large tensors are mapped, zeroed and unmapped again for every operation: a fifth of
+    the time of a step on the CPU. Constants from <malloc.h>; other C libraries have no mallopt.
+    """
+    m_trim_threshold, m_mmap_threshold, limit = -1, -3, 1 << 30
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(m_mmap_threshold, limit)
+        mallopt(m_trim_threshold, limit)
 
 
 class PolicyPublisher(threading.Thread):
@@ -155,7 +173,6 @@ class Learner(node.SacNode[Parameters]):
         self.agent: SACAgent | None = None
         self.replay: ReplayBuffer | None = None
         self.metrics: Metrics | None = None
-        self._lock = threading.Lock()  # agent and step, between training and the services
         self._wake = threading.Event()  # something came in
         self._intake = Intake()
         self._transitions = 0
@@ -191,7 +208,8 @@ class Learner(node.SacNode[Parameters]):
     def configure(self) -> None:
         p = self.parameters
         self.device = self._find_device(p.device)
-        torch.set_num_threads(p.torch_threads or max(1, (os.cpu_count() or 1) - 1))
+        torch.set_num_threads(p.torch_threads or len(os.sched_getaffinity(0)))
+        keep_freed_memory()
         p.sac_config(1)
         checkpoint = None
         if p.checkpoint:
@@ -325,8 +343,7 @@ class Learner(node.SacNode[Parameters]):
         assert self.agent is not None and self.replay is not None
         p = self.parameters
         rows = self.replay.sample(p.batch_size * p.utd_ratio)
-        with self._lock:
-            info = self.agent.update(rows)
+        info = self.agent.update(rows)
         self._window_keys = list(info)
         self._window.append(torch.stack(list(info.values())))
         if (now := time.monotonic()) >= self._next_publication:
@@ -337,8 +354,7 @@ class Learner(node.SacNode[Parameters]):
     def _publish(self, now: float) -> None:
         """Hand the newest weights to the publishing thread."""
         assert self.agent is not None
-        with self._lock:
-            version, tensors = self.agent.step, self.agent.policy_tensors()
+        version, tensors = self.agent.step, self.agent.policy_tensors()
         self._policies[version] = tensors
         while len(self._policies) > REMEMBERED_POLICIES:
             self._policies.popitem(last=False)
@@ -386,9 +402,11 @@ class Learner(node.SacNode[Parameters]):
             self._refuse(message, str(error), now)
             return
         if self.replay is None:
-            self._make_agent(
-                message.observation_size, message.action_size, f"actor {message.actor_id}"
-            )
+            sizes = message.observation_size, message.action_size
+            try:
+                self.on_main_thread(lambda: self._make_agent(*sizes, f"actor {message.actor_id}"))
+            except CancelledError:
+                return
         cursor, new = self._intake.accept(
             message.actor_id,
             message.actor_session,
@@ -531,9 +549,8 @@ class Learner(node.SacNode[Parameters]):
 
     def _save(self) -> Path:
         assert self.agent is not None and self.replay is not None
-        with self._lock:
-            tensors, agent_metadata = self.agent.state()
-            policy, step = self.agent.policy_tensors(), self.agent.step
+        tensors, agent_metadata = self.agent.state()
+        policy, step = self.agent.policy_tensors(), self.agent.step
         metadata = self._metadata() | {
             "agent": agent_metadata,
             "replay_random_state": self.replay.rng_state(),
@@ -556,8 +573,7 @@ class Learner(node.SacNode[Parameters]):
             raise ValueError(
                 f"{checkpoint.path} holds a policy only; expected a whole checkpoint (step_…)"
             )
-        with self._lock:
-            self.agent.load_state(checkpoint.state, checkpoint.metadata["agent"])
+        self.agent.load_state(checkpoint.state, checkpoint.metadata["agent"])
         self.replay.set_rng_state(checkpoint.metadata["replay_random_state"])
         self._steps_before_training = self._last_saved_step = self.agent.step
         self._transitions_before_training = self._transitions
@@ -571,22 +587,27 @@ class Learner(node.SacNode[Parameters]):
             response.message = "nothing to save yet: no actor has been heard"
             return response
         try:
-            response.path = str(self._save())
+            response.path = str(self.on_main_thread(self._save))
             response.success = True
             response.message = f"saved learner step {self.agent.step}"
         except OSError as error:
             response.message = f"cannot be saved: {error}"
+        except CancelledError:
+            response.message = "the learner is stopping"
         return response
 
     def _on_load(
         self, request: LoadCheckpoint.Request, response: LoadCheckpoint.Response
     ) -> LoadCheckpoint.Response:
         try:
-            response.step = self._load(Path(request.path).expanduser())
+            path = Path(request.path).expanduser()
+            response.step = self.on_main_thread(lambda: self._load(path))
             response.success = True
             response.message = f"continues at learner step {response.step}"
         except ValueError as error:
             response.message = str(error)
+        except CancelledError:
+            response.message = "the learner is stopping"
         self.get_logger().info(f"Load {request.path}: {response.message}")
         return response
 

@@ -5,12 +5,14 @@ A node does its long work in `work()` on the main thread, while callbacks run on
 
 from __future__ import annotations
 
+import queue
 import secrets
 import signal
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any, Generic
+from concurrent.futures import Future
+from typing import Any, Generic, TypeVar
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -22,6 +24,8 @@ from rclpy.signals import SignalHandlerOptions
 
 from sac_ros import qos
 from sac_ros.parameters import P, UserError, declare, keep_current
+
+T = TypeVar("T")
 
 
 class SacNode(LifecycleNode, Generic[P]):
@@ -43,6 +47,8 @@ class SacNode(LifecycleNode, Generic[P]):
         self.stopping = threading.Event()
         self.idle = threading.Event()  # set while `work` is not in the middle of anything
         self.idle.set()
+        self._jobs_closed = False
+        self._jobs: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
         self._diagnostics = self.create_publisher(
             DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS, qos_overriding_options=qos.OVERRIDABLE
         )
@@ -106,9 +112,45 @@ class SacNode(LifecycleNode, Generic[P]):
 
     # Running.
 
+    def on_main_thread(self, job: Callable[[], T]) -> T:
+        """Run `job` on the main thread between two calls of `work`, and return its result.
+
+        For callbacks on the executor thread. Raises what `job` raises, or CancelledError when the
+        node stops first.
+        """
+        future: Future[T] = Future()
+        self._jobs.put((job, future))
+        self.interrupt()
+        if self._jobs_closed:
+            self._cancel_jobs()
+        return future.result()
+
+    def _run_jobs(self) -> None:
+        while not self._jobs.empty():
+            job, future = self._jobs.get()
+            try:
+                future.set_result(job())
+            except Exception as error:  # it is raised again where the job was asked for
+                future.set_exception(error)
+
+    def _cancel_jobs(self) -> None:
+        self._jobs_closed = True
+        while True:
+            try:
+                self._jobs.get_nowait()[1].cancel()
+            except queue.Empty:
+                return
+
     def loop(self) -> None:
-        """Call `work` while active, until shutdown."""
+        """Call `work` while active, and the jobs of callbacks, until shutdown."""
+        try:
+            self._loop()
+        finally:
+            self._cancel_jobs()
+
+    def _loop(self) -> None:
         while not self.stopping.is_set():
+            self._run_jobs()
             if not self.active.wait(timeout=0.1):
                 continue
             self.idle.clear()
