@@ -33,7 +33,7 @@ class Parameters(NodeParameters):
     env_id: str = parameter("HalfCheetah-v4", "Gymnasium environment to act in")
     seed: int = parameter(0, "Seed of the environment and of exploration", minimum=0)
     step_rate: float = parameter(
-        150.0, "Environment steps per second, 0 = as fast as it can", minimum=0.0, live=True
+        200.0, "Environment steps per second, 0 = as fast as it can", minimum=0.0, live=True
     )
     random_steps: int = parameter(300, "Steps with random actions before the policy", minimum=0)
     flush_period: int = parameter(30, "Steps between two batches to the learner", minimum=1)

@@ -78,8 +78,8 @@ class Parameters(NodeParameters):
         0.005, "Polyak rate of the target critics", minimum=0.0, maximum=1.0
     )
     critic_learning_rate: float = parameter(3e-4, "Adam, critics", minimum=0.0)
-    actor_learning_rate: float = parameter(3e-4, "Adam, actor", minimum=0.0)
-    temperature_learning_rate: float = parameter(3e-4, "Adam, temperature", minimum=0.0)
+    actor_learning_rate: float = parameter(8.5e-4, "Adam, actor", minimum=0.0)
+    temperature_learning_rate: float = parameter(8.5e-4, "Adam, temperature", minimum=0.0)
     initial_temperature: float = parameter(0.1, "Entropy weight at the start", minimum=1e-9)
     target_entropy_per_action: float = parameter(
         -0.5, "Target entropy in nats divided by the action size"
