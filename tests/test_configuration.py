@@ -10,7 +10,7 @@ import yaml
 from system import ROOT, Program
 
 from sac_actor.node import Parameters as ActorParameters
-from sac_learner.node import Parameters as LearnerParameters
+from sac_learner.parameters import Parameters as LearnerParameters
 
 # What a launch decides for each run and no file fixes.
 DECIDED_BY_LAUNCH = {"task", "run_directory", "checkpoint", "env_id", "seed"}

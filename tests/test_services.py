@@ -79,6 +79,32 @@ def test_deactivate_pauses_and_activate_resumes(start: Start, observer: Node) ->
     assert program.interrupt() == 0
 
 
+def test_a_cleaned_up_node_can_be_configured_again_and_keeps_what_it_accepted(
+    start: Start, observer: Node
+) -> None:
+    learners: list[LearnerStatus] = []
+    actors: list[ActorStatus] = []
+    observer.create_subscription(LearnerStatus, "sac/learner/status", learners.append, qos.STATUS)
+    observer.create_subscription(ActorStatus, "sac/actor/status", actors.append, qos.STATUS)
+    program = small_run(start)
+    program.wait_for(rf"{LOG}Sent initial policy")
+    spin_until(observer, lambda: bool(learners) and learners[-1].step > 0, 30.0, "training")
+    for name in ("sac_learner", "sac_actor_0"):
+        change_state(observer, name, Transition.TRANSITION_DEACTIVATE)
+        change_state(observer, name, Transition.TRANSITION_CLEANUP)
+        assert state_of(observer, name) == State.PRIMARY_STATE_UNCONFIGURED
+    before = learners[-1]
+    for name in ("sac_learner", "sac_actor_0"):
+        change_state(observer, name, Transition.TRANSITION_CONFIGURE)
+        change_state(observer, name, Transition.TRANSITION_ACTIVATE)
+    spin_until(observer, lambda: learners[-1].step > before.step, 30.0, "training again")
+    spin_until(
+        observer, lambda: learners[-1].transitions > before.transitions, 30.0, "new transitions"
+    )
+    assert learners[-1].replay_size >= before.replay_size
+    assert program.interrupt() == 0
+
+
 def test_without_autostart_nodes_wait_to_be_configured(start: Start, observer: Node) -> None:
     program = small_run(start, "autostart:=false")
     for name in ("sac_learner", "sac_actor_0"):

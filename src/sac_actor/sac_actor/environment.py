@@ -60,7 +60,13 @@ class GymEnvironment:
         scaled = self._action_center + self._action_half_range * action
         scaled = scaled.reshape(self._action_shape).astype(np.float32)
         observation, reward, terminated, truncated, _info = self._environment.step(scaled)
-        return self._flatten(observation), float(reward), bool(terminated), bool(truncated)
+        flat, reward = self._flatten(observation), float(reward)
+        if not (np.isfinite(flat).all() and np.isfinite(reward)):
+            raise UserError(
+                f"environment {self.env_id!r} returned values that are not finite: "
+                f"reward {reward}, observation {flat}"
+            )
+        return flat, reward, bool(terminated), bool(truncated)
 
     def close(self) -> None:
         """Give back what the environment holds."""

@@ -74,11 +74,15 @@ class Actor(node.SacNode[Parameters]):
     def configure(self) -> None:
         p = self.parameters
         self.environment = GymEnvironment(p.env_id)
-        self.queue = TransitionQueue(
-            p.queue_capacity, self.environment.observation_size, self.environment.action_size
-        )
-        self.loop_ = EnvironmentLoop(self.environment, self.queue, p.random_steps, p.seed)
-        self._next_evaluation = p.eval_period
+        if hasattr(self, "loop_"):  # configured once more: what is queued stays
+            self.loop_.environment = self.environment
+            self.loop_.abandon_episode()
+        else:
+            self.queue = TransitionQueue(
+                p.queue_capacity, self.environment.observation_size, self.environment.action_size
+            )
+            self.loop_ = EnvironmentLoop(self.environment, self.queue, p.random_steps, p.seed)
+            self._next_evaluation = p.eval_period
         options = {"qos_overriding_options": qos.OVERRIDABLE}
         self._transitions = self.create_publisher(
             TransitionBatch, "sac/transitions", qos.TRANSITIONS, **options
@@ -186,8 +190,8 @@ class Actor(node.SacNode[Parameters]):
 
     def finish(self) -> None:
         """Send what is left and wait for its acknowledgement, for a bounded time."""
-        if not hasattr(self, "_transitions"):
-            return
+        if not hasattr(self, "environment"):
+            return  # never configured, or cleaned up
         deadline = time.monotonic() + FAREWELL
         while len(self.queue) and time.monotonic() < deadline:
             if self._transitions.get_subscription_count() == 0:

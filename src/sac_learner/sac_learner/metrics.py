@@ -17,14 +17,15 @@ class CsvLog:
     """One row per call, with the columns of the first; flushed at once, so that it can be read."""
 
     def __init__(self, path: Path) -> None:
-        self._file: TextIO = path.open("w", newline="")
+        self._file: TextIO = path.open("a", newline="")
         self._writer: csv.DictWriter[str] | None = None
 
     def write(self, row: dict[str, float]) -> None:
         """Append one row; every row has the same columns."""
         if self._writer is None:
             self._writer = csv.DictWriter(self._file, list(row))
-            self._writer.writeheader()
+            if self._file.tell() == 0:
+                self._writer.writeheader()
         self._writer.writerow(
             {
                 key: f"{value:.8g}" if isinstance(value, float) else value

@@ -15,8 +15,10 @@ import dataclasses
 import os
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import CancelledError
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,99 +26,35 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from numpy.typing import NDArray
 
 from sac_core.agent import SACAgent
-from sac_core.checkpoint import CheckpointError, load_checkpoint, save_best, save_checkpoint
-from sac_core.config import SACConfig
+from sac_core.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    load_checkpoint,
+    save_best,
+    save_checkpoint,
+)
 from sac_core.replay import ReplayBuffer
 from sac_learner import run_directory
 from sac_learner.intake import Cursor, Intake
 from sac_learner.metrics import Metrics
+from sac_learner.parameters import Parameters
+from sac_learner.policy_publisher import PolicyPublisher
 from sac_msgs.msg import (
     ActorStatus,
     LearnerStatus,
-    PolicyWeights,
     TransitionAck,
     TransitionBatch,
     TransitionCursor,
 )
 from sac_msgs.srv import LoadCheckpoint, SaveCheckpoint
 from sac_ros import node, qos
-from sac_ros.codecs import Transitions, policy_to_message, transitions_from_message
-from sac_ros.parameters import NodeParameters, UserError, parameter
+from sac_ros.codecs import Transitions, transitions_from_message
+from sac_ros.parameters import UserError
 
 SILENCE = 5.0  # s without transitions before the log says what is missing
 REMEMBERED_POLICIES = 64  # published weights kept, so that an evaluated policy can become "best"
 EPISODES_AVERAGED = 20
 CURVE_PERIOD = 60.0  # s between two drawings of the learning curve
-
-
-@dataclasses.dataclass(frozen=True)
-class Parameters(NodeParameters):
-    """Parameters of the learner node."""
-
-    task: str = parameter("", "Name of the task, kept in checkpoints; empty = the actors' own")
-    observation_size: int = parameter(
-        0, "Numbers in an observation; 0 = as the first actor says", minimum=0
-    )
-    action_size: int = parameter(0, "Numbers in an action; 0 = as the first actor says", minimum=0)
-    run_directory: str = parameter("runs/latest", "Folder for everything this run writes")
-    checkpoint: str = parameter("", "Checkpoint to begin from; empty = begin anew")
-    seed: int = parameter(0, "Seed of networks, exploration noise and sampling", minimum=0)
-    max_steps: int = parameter(
-        0, "Environment steps after which the run is complete, 0 = never", minimum=0, live=True
-    )
-    training_starts: int = parameter(
-        300, "Transitions from actors before training starts", minimum=1
-    )
-    replay_capacity: int = parameter(1_000_000, "Transitions kept; the oldest go", minimum=1)
-    batch_size: int = parameter(256, "Transitions per critic update", minimum=1)
-    utd_ratio: int = parameter(8, "Critic updates per learner step", minimum=1)
-    max_updates_per_step: float = parameter(
-        0.0, "Critic updates per environment step at most, 0 = free-running", minimum=0.0, live=True
-    )
-    discount: float = parameter(0.99, "Discount factor", minimum=0.0, maximum=1.0)
-    soft_target_update_rate: float = parameter(
-        0.005, "Polyak rate of the target critics", minimum=0.0, maximum=1.0
-    )
-    critic_learning_rate: float = parameter(3e-4, "Adam, critics", minimum=0.0)
-    actor_learning_rate: float = parameter(8.5e-4, "Adam, actor", minimum=0.0)
-    temperature_learning_rate: float = parameter(8.5e-4, "Adam, temperature", minimum=0.0)
-    initial_temperature: float = parameter(0.1, "Entropy weight at the start", minimum=1e-9)
-    target_entropy_per_action: float = parameter(
-        -0.5, "Target entropy in nats divided by the action size"
-    )
-    backup_entropy: bool = parameter(True, "Keep the entropy term in the critics' target")
-    critic_layer_norm: bool = parameter(True, "LayerNorm in the critics")
-    hidden_units: int = parameter(256, "Units of each hidden layer", minimum=1)
-    hidden_layers: int = parameter(2, "Hidden layers of actor and critics", minimum=1)
-    precision: str = parameter("float32", "Matrix products", choices=("float32", "bfloat16"))
-    device: str = parameter("cpu", "PyTorch device: cpu, cuda, cuda:1 …")
-    torch_threads: int = parameter(
-        0, "Threads of a learner on the CPU; 0 = as many as cores", minimum=0
-    )
-    publish_period: float = parameter(
-        0.5, "Least time between two publications of weights, in seconds", minimum=0.0, live=True
-    )
-    log_period: float = parameter(
-        5.0, "Time between two lines on the console, in seconds", minimum=0.1, live=True
-    )
-    checkpoint_period: int = parameter(
-        5000, "Learner steps between two checkpoints, 0 = only at the end", minimum=0, live=True
-    )
-    checkpoints_kept: int = parameter(3, "Checkpoints kept besides the best", minimum=1, live=True)
-    wandb_project: str = parameter("", "Weights & Biases project; empty = none")
-
-    def sac_config(self, action_size: int) -> SACConfig:
-        """The algorithm's part of the parameters; UserError if they do not fit together."""
-        own = {f.name for f in dataclasses.fields(self)}
-        shared = {f.name for f in dataclasses.fields(SACConfig)} & own
-        try:
-            return SACConfig(
-                target_entropy=self.target_entropy_per_action * action_size,
-                hidden_sizes=(self.hidden_units,) * self.hidden_layers,
-                **{name: getattr(self, name) for name in shared},
-            )
-        except ValueError as error:
-            raise UserError(str(error)) from error
 
 
 def keep_freed_memory() -> None:
@@ -132,39 +70,6 @@ def keep_freed_memory() -> None:
         mallopt(m_trim_threshold, limit)
 
 
-class PolicyPublisher(threading.Thread):
-    """Publishes the newest weights it was given, on a thread of its own."""
-
-    def __init__(self, learner: Learner) -> None:
-        super().__init__(name="policy publisher", daemon=True)
-        self._learner = learner
-        self._newest: tuple[int, dict[str, NDArray[np.float32]]] | None = None
-        self._condition = threading.Condition()
-        self._ended = False
-
-    def give(self, version: int, tensors: dict[str, NDArray[np.float32]]) -> None:
-        """Publish these as soon as possible, in place of any that still wait."""
-        with self._condition:
-            self._newest = (version, tensors)
-            self._condition.notify()
-
-    def end(self) -> None:
-        """Publish what waits, then end."""
-        with self._condition:
-            self._ended = True
-            self._condition.notify()
-        self.join(timeout=5.0)
-
-    def run(self) -> None:
-        while True:
-            with self._condition:
-                self._condition.wait_for(lambda: self._newest or self._ended)
-                if self._newest is None:
-                    return
-                (version, tensors), self._newest = self._newest, None
-            self._learner.publish_policy(version, tensors)
-
-
 class Learner(node.SacNode[Parameters]):
     """Trains soft actor-critic on what any number of actors send."""
 
@@ -173,6 +78,9 @@ class Learner(node.SacNode[Parameters]):
         self.agent: SACAgent | None = None
         self.replay: ReplayBuffer | None = None
         self.metrics: Metrics | None = None
+        self.directory: Path | None = None
+        self._entities: list[tuple[Callable[[Any], Any], Any]] = []
+        self._publisher_thread: PolicyPublisher | None = None
         self._wake = threading.Event()  # something came in
         self._intake = Intake()
         self._transitions = 0
@@ -182,8 +90,6 @@ class Learner(node.SacNode[Parameters]):
         self._policies: collections.OrderedDict[int, dict[str, NDArray[np.float32]]]
         self._policies = collections.OrderedDict()
         self._next_publication = 0.0
-        self._published_version = 0
-        self._has_published = False
         self._transitions_before_training = 0
         self._steps_before_training = 0
         self._training = False
@@ -217,30 +123,38 @@ class Learner(node.SacNode[Parameters]):
                 checkpoint = load_checkpoint(Path(p.checkpoint).expanduser())
             except CheckpointError as error:
                 raise UserError(str(error)) from error
-        self.directory = run_directory.create(p.run_directory)
+        self.directory = run_directory.create(p.run_directory, self.directory)
         configuration = dataclasses.asdict(p)
         run_directory.write_configuration(self.directory, configuration)
         self.metrics = Metrics(self.directory, p.wandb_project, configuration)
         self.curve = run_directory.LearningCurve(self.directory, CURVE_PERIOD)
+        self._make_publishers()
+        if self.agent is None and p.observation_size and p.action_size:
+            self._make_agent(p.observation_size, p.action_size, "the learner's parameters")
+        if checkpoint is not None:
+            self._begin_from(checkpoint)
+        self._make_subscriptions()
+        self.get_logger().info(
+            f"Run folder {self.directory}; {torch.get_num_threads()} PyTorch threads on "
+            f"{self.device}, {p.precision}"
+        )
+
+    def _make_publishers(self) -> None:
         options = {"qos_overriding_options": qos.OVERRIDABLE}
-        self._policy = self.create_publisher(PolicyWeights, "sac/policy", qos.POLICY, **options)
         self._acks = self.create_publisher(
             TransitionAck, "sac/transitions_ack", qos.TRANSITIONS_ACK, **options
         )
         self._status = self.create_publisher(
             LearnerStatus, "sac/learner/status", qos.STATUS, **options
         )
-        self._publisher_thread = PolicyPublisher(self)
+        for publisher in (self._acks, self._status):
+            self._entities.append((self.destroy_publisher, publisher))
+        self._publisher_thread = PolicyPublisher(self, self.session)
         self._publisher_thread.start()
-        if p.observation_size and p.action_size:
-            self._make_agent(p.observation_size, p.action_size, "the learner's parameters")
-        if checkpoint is not None:
-            if self.agent is None:
-                sizes = checkpoint.metadata["observation_size"], checkpoint.metadata["action_size"]
-                self._make_agent(*sizes, str(checkpoint.path))
-            step = self._load(checkpoint.path)
-            self.get_logger().info(f"Begins from {checkpoint.path}, learner step {step}")
-        self._entities = [
+
+    def _make_subscriptions(self) -> None:
+        options = {"qos_overriding_options": qos.OVERRIDABLE}
+        for subscription in (
             self.create_subscription(
                 TransitionBatch, "sac/transitions", self._on_transitions, qos.TRANSITIONS, **options
             ),
@@ -251,14 +165,26 @@ class Learner(node.SacNode[Parameters]):
                 qos.STATUS_OF_MANY,
                 **options,
             ),
+        ):
+            self._entities.append((self.destroy_subscription, subscription))
+        for service in (
             self.create_service(SaveCheckpoint, "~/save_checkpoint", self._on_save),
             self.create_service(LoadCheckpoint, "~/load_checkpoint", self._on_load),
-            self.create_timer(1.0, self._every_second),
-        ]
-        self.get_logger().info(
-            f"Run folder {self.directory}; {torch.get_num_threads()} PyTorch threads on "
-            f"{self.device}, {p.precision}"
-        )
+        ):
+            self._entities.append((self.destroy_service, service))
+        timer = self.create_timer(1.0, self._every_second)
+        self._entities.append((self.destroy_timer, timer))
+
+    def _begin_from(self, checkpoint: Checkpoint) -> None:
+        """Start where a checkpoint left off; UserError if it does not fit this learner."""
+        if self.agent is None:
+            sizes = checkpoint.metadata["observation_size"], checkpoint.metadata["action_size"]
+            self._make_agent(*sizes, str(checkpoint.path))
+        try:
+            step = self._load(checkpoint.path)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+        self.get_logger().info(f"Begins from {checkpoint.path}, learner step {step}")
 
     def _find_device(self, name: str) -> torch.device:
         try:
@@ -283,25 +209,16 @@ class Learner(node.SacNode[Parameters]):
         )
 
     def cleanup(self) -> None:
-        if self.metrics is None:
-            return
-        for entity, destroy in zip(
-            self._entities,
-            (
-                self.destroy_subscription,
-                self.destroy_subscription,
-                self.destroy_service,
-                self.destroy_service,
-                self.destroy_timer,
-            ),
-            strict=True,
-        ):
+        """Give back what configure made; agent and replay stay, nothing accepted is lost."""
+        for destroy, entity in self._entities:
             destroy(entity)
-        self._publisher_thread.end()
-        for publisher in (self._policy, self._acks, self._status):
-            self.destroy_publisher(publisher)
-        self.metrics.close()
-        self.metrics = None
+        self._entities = []
+        if self._publisher_thread is not None:
+            self._publisher_thread.end()
+            self._publisher_thread = None
+        if self.metrics is not None:
+            self.metrics.close()
+            self.metrics = None
 
     # Training, on the main thread.
 
@@ -349,7 +266,7 @@ class Learner(node.SacNode[Parameters]):
         if (now := time.monotonic()) >= self._next_publication:
             self._publish(now)
         if p.checkpoint_period and self.agent.step % p.checkpoint_period == 0:
-            self._save()
+            self._try_to_save()
 
     def _publish(self, now: float) -> None:
         """Hand the newest weights to the publishing thread."""
@@ -358,18 +275,9 @@ class Learner(node.SacNode[Parameters]):
         self._policies[version] = tensors
         while len(self._policies) > REMEMBERED_POLICIES:
             self._policies.popitem(last=False)
+        assert self._publisher_thread is not None
         self._publisher_thread.give(version, tensors)
         self._next_publication = now + self.parameters.publish_period
-
-    def publish_policy(self, version: int, tensors: dict[str, NDArray[np.float32]]) -> None:
-        """Publish these weights now (called on the publishing thread)."""
-        message = policy_to_message(tensors, PolicyWeights())
-        message.learner_id = self.get_name()
-        message.learner_session = self.session
-        message.version = version
-        message.header.stamp = self.get_clock().now().to_msg()
-        self._policy.publish(message)
-        self._published_version = version
 
     def _housekeeping(self) -> None:
         p = self.parameters
@@ -386,8 +294,7 @@ class Learner(node.SacNode[Parameters]):
             return
         self._log_line()
         if self.agent is not None and self.agent.step > self._last_saved_step:
-            self._save()
-        self.metrics.close()
+            self._try_to_save()
         self.curve.finish()
         self.get_logger().info(f"Run folder: {self.directory}")
 
@@ -534,7 +441,11 @@ class Learner(node.SacNode[Parameters]):
             "step": status.evaluation_policy_version,
             "evaluation": evaluation,
         }
-        save_best(self.directory / "checkpoints", tensors, metadata)
+        assert self.directory is not None
+        try:
+            save_best(self.directory / "checkpoints", tensors, metadata)
+        except OSError as error:
+            self.get_logger().error(f"The best policy could not be saved: {error}")
 
     # Checkpoints.
 
@@ -547,8 +458,15 @@ class Learner(node.SacNode[Parameters]):
             "seed": self.parameters.seed,
         }
 
+    def _try_to_save(self) -> None:
+        """Save a checkpoint; training goes on without if the disk does not let us."""
+        try:
+            self._save()
+        except OSError as error:
+            self.get_logger().error(f"The checkpoint could not be saved: {error}; training goes on")
+
     def _save(self) -> Path:
-        assert self.agent is not None and self.replay is not None
+        assert self.agent is not None and self.replay is not None and self.directory is not None
         tensors, agent_metadata = self.agent.state()
         policy, step = self.agent.policy_tensors(), self.agent.step
         metadata = self._metadata() | {
@@ -714,7 +632,7 @@ class Learner(node.SacNode[Parameters]):
             temperature=f.get("temperature", 0.0),
             entropy=f.get("entropy", 0.0),
             q_mean=f.get("q_mean", 0.0),
-            published_version=self._published_version,
+            published_version=self._publisher_thread.version if self._publisher_thread else 0,
             evaluations=self._evaluation_count,
             evaluation_return=self._evaluation_return,
             best_evaluation_return=self._best_return,

@@ -16,10 +16,13 @@ from sac_ros.parameters import UserError
 DISTRIBUTIONS = ("numpy", "torch", "gymnasium", "mujoco", "safetensors", "tensorboard")
 
 
-def create(path: str) -> Path:
-    """Make the run folder; refuses one that already holds a run, so that nothing is overwritten."""
+def create(path: str, ours: Path | None = None) -> Path:
+    """Make the run folder; refuses one that already holds a run, so that nothing is overwritten.
+
+    `ours` is the folder that this process made before, if it is configured once more.
+    """
     directory = Path(path).expanduser()
-    if (directory / "configuration.json").exists():
+    if directory != ours and (directory / "configuration.json").exists():
         raise UserError(
             f"run_directory {directory} already holds a run: give another run_name, or remove it"
         )
@@ -66,18 +69,22 @@ class LearningCurve:
 
     def finish(self, patience: float = 20.0) -> None:
         """Draw the last state and wait for it, for at most `patience` s."""
-        for process in (self._process, self._start()):
-            if process is not None:
-                try:
-                    process.wait(patience)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
+        self._wait(patience)
+        self._start()
+        self._wait(patience)
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def _wait(self, patience: float) -> None:
+        if self._process is None:
+            return
+        try:
+            self._process.wait(patience)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _start(self) -> None:
         self._process = subprocess.Popen(
             ["nice", "-n", "10", *self._command],
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # a Ctrl-C in the terminal must not cut the last drawing short
         )
-        return self._process

@@ -79,6 +79,7 @@ class SacNode(LifecycleNode, Generic[P]):
     # The state machine.
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self.error = None
         try:
             self.configure()
         except UserError as error:
@@ -214,11 +215,12 @@ def run(make: Callable[[], SacNode[Any]], name: str) -> int:
                 node.trigger_activate()
         if node.error is None:
             spinner.start()
-            node.loop()
+            try:
+                node.loop()
+            except UserError as error:
+                node.error = str(error)
+                node.get_logger().error(node.error)
             node.finish()
-    except UserError as error:
-        node.error = str(error)
-        node.get_logger().error(node.error)
     finally:
         node.stopping.set()
         node.active.clear()
