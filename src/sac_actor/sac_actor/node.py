@@ -50,6 +50,10 @@ class Parameters(NodeParameters):
 class Actor(node.SacNode[Parameters]):
     """Acts in a Gymnasium environment on behalf of a learner elsewhere."""
 
+    environment: GymEnvironment  # while configured
+    queue: TransitionQueue  # since it was configured first
+    loop_: EnvironmentLoop
+
     def __init__(self) -> None:
         super().__init__("sac_actor", Parameters)
         self._newest_policy: Policy | None = None
