@@ -24,6 +24,7 @@ import numpy as np
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.serialization import serialize_message
 
 from sac_core.policy import Policy
 from sac_core.replay import ReplayBuffer
@@ -214,9 +215,9 @@ def main() -> None:
     heard = json.loads(output)
     weights = heard["latencies"][2:]  # the first two pay for imports and discovery
     message = transitions_to_message(random_transitions(), TransitionBatch(actor_id="near"))
-    batch_bytes = len(rclpy.serialization.serialize_message(message))
+    batch_bytes = len(serialize_message(message))
     weights_message = policy_to_message(random_policy(), PolicyWeights())
-    weights_bytes = len(rclpy.serialization.serialize_message(weights_message))
+    weights_bytes = len(serialize_message(weights_message))
     common.print_table(
         ["", "size (kB)", "p50 (ms)", "p99 (ms)"],
         [

@@ -17,7 +17,7 @@ run() { # what, hint, command...: runs quietly; on failure shows the end of the 
   "$@" >"$log" 2>&1 || { tail -n 15 "$log" >&2; fail "$what failed: $hint (whole output: log/setup.log)"; }
 }
 
-if [ -n "${ROS_DISTRO:-}" ] || [ -d /opt/ros/jazzy ]; then
+if [ -z "${FRANKA_SAC_ENV:-}" ] && { [ -n "${ROS_DISTRO:-}" ] || [ -d /opt/ros/jazzy ]; }; then
   fail "this host has ROS 2 (${ROS_DISTRO:-/opt/ros/jazzy}): build with 'rosdep install --from-paths src -iy' and 'colcon build' (README, 'On a ROS 2 host')"
 fi
 
