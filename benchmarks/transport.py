@@ -104,11 +104,27 @@ class Peer:
 
     def run(self) -> None:
         """Work until the parent closes our standard input, then print what was measured."""
-        thread = threading.Thread(target=sys.stdin.read)
-        thread.start()
-        while thread.is_alive():
-            rclpy.spin_once(self.node, timeout_sec=0.1)
+        spinner = spin_in_background(self.node)
+        sys.stdin.read()
+        rclpy.shutdown()
+        spinner.join()
         print(json.dumps({"latencies": self.latencies, "inserted": self.replay.inserted}))
+
+
+def spin_in_background(node: Node) -> threading.Thread:
+    """Callbacks on a thread of their own, as the suite's nodes have it; ends with rclpy."""
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+
+    def spin() -> None:
+        try:
+            executor.spin()
+        except ExternalShutdownException:
+            return
+
+    thread = threading.Thread(target=spin)
+    thread.start()
+    return thread
 
 
 class Near:
@@ -123,16 +139,7 @@ class Near:
         self.acknowledged = 0
         self.news = threading.Condition()
         self.node.create_subscription(TransitionAck, "bench/ack", self.on_ack, qos.TRANSITIONS_ACK)
-        self.executor = SingleThreadedExecutor()
-        self.executor.add_node(self.node)
-        self.spinner = threading.Thread(target=self.spin)
-        self.spinner.start()
-
-    def spin(self) -> None:
-        try:
-            self.executor.spin()
-        except ExternalShutdownException:
-            return
+        self.spinner = spin_in_background(self.node)
 
     def on_ack(self, message: TransitionAck) -> None:
         with self.news:

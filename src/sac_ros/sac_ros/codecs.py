@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from sac_core.policy import Policy, decode_policy, encode_policy
+from sac_core.policy import Policy, decode_policy, encode_policy, layout_hash
 from sac_msgs.msg import PolicyWeights, TransitionBatch
 
 MAX_BATCH_ROWS = 10_000
@@ -106,7 +106,7 @@ def transitions_from_message(message: TransitionBatch) -> Transitions:
 def policy_to_message(tensors: dict[str, Float32], message: PolicyWeights) -> PolicyWeights:
     """Fill format, layout and data of `message`; the caller fills the rest. Returns `message`."""
     message.format = POLICY_FORMAT
-    message.layout = Policy(tensors).layout
+    message.layout = layout_hash(tensors)
     data = array.array("B")
     data.frombytes(encode_policy(tensors))
     message.data = data
