@@ -14,12 +14,14 @@ from system import ROOT
 # Each package with what it may import of the suite (docs/architecture.md).
 MAY_IMPORT = {
     "sac_core": set(),
+    "sac_envs": set(),
     "sac_ros": {"sac_msgs", "sac_core"},
     "sac_learner": {"sac_msgs", "sac_core", "sac_ros"},
-    "sac_actor": {"sac_msgs", "sac_core", "sac_ros"},
+    "sac_actor": {"sac_msgs", "sac_core", "sac_envs", "sac_ros"},
+    "franka_sim_bridge": {"sac_msgs", "sac_envs", "sac_ros"},
 }
-WITHOUT_ROS = {"sac_core"}
-WITHOUT_TORCH = {"sac_ros", "sac_actor"}
+WITHOUT_ROS = {"sac_core", "sac_envs"}
+WITHOUT_TORCH = {"sac_ros", "sac_actor", "sac_envs", "franka_sim_bridge"}
 SUITE = {"sac_msgs", *MAY_IMPORT}
 
 

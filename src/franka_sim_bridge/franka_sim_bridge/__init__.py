@@ -1,0 +1,1 @@
+"""A simulated Franka behind the interface of franka_ros2 and ros2_control."""

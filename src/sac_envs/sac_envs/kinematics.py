@@ -1,0 +1,131 @@
+"""Kinematics of a Franka arm with its hand, in NumPy: no simulator, so that a robot PC can use it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sac_envs.robots import HAND_TCP, HAND_YAW, JOINT_ORIGINS, Float64, Robot
+
+
+def rotation_x(angle: float) -> Float64:
+    """Rotation about x, `(3, 3)`."""
+    c, s = np.cos(angle), np.sin(angle)
+    return np.array([[1.0, 0.0, 0.0], [0.0, c, -s], [0.0, s, c]])
+
+
+def rotation_z(angle: float) -> Float64:
+    """Rotation about z, `(3, 3)`."""
+    c, s = np.cos(angle), np.sin(angle)
+    return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+
+
+def rotation_to_quaternion(rotation: Float64) -> Float64:
+    """Unit quaternion `(x, y, z, w)`, w >= 0, of a rotation matrix (Shepperd's method)."""
+    r = rotation
+    trace = r[0, 0] + r[1, 1] + r[2, 2]
+    choices = (r[0, 0], r[1, 1], r[2, 2], trace)
+    largest = int(np.argmax(choices))
+    q = np.empty(4)
+    if largest == 3:
+        q[3] = 1.0 + trace
+        q[0], q[1], q[2] = r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1]
+    else:
+        i, j, k = largest, (largest + 1) % 3, (largest + 2) % 3
+        q[i] = 1.0 - trace + 2.0 * r[i, i]
+        q[j], q[k], q[3] = r[j, i] + r[i, j], r[k, i] + r[i, k], r[k, j] - r[j, k]
+    q /= np.sqrt(q @ q)
+    return -q if q[3] < 0.0 else q
+
+
+def quaternion_to_rotation(quaternion: Float64) -> Float64:
+    """Rotation matrix `(3, 3)` of a quaternion `(x, y, z, w)`; it is normalised first.
+
+    Raises ValueError when its norm is 0 or not finite.
+    """
+    norm = float(np.linalg.norm(quaternion))
+    if not (np.isfinite(norm) and norm > 1e-6):
+        raise ValueError(f"a quaternion of norm {norm} is no orientation")
+    x, y, z, w = np.asarray(quaternion, np.float64) / norm
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+
+
+def rotation_error(target: Float64, current: Float64) -> Float64:
+    """Rotation vector `(3,)` in rad, in the base frame, that turns `current` into `target`."""
+    x, y, z, w = rotation_to_quaternion(target @ current.T)
+    sine = np.sqrt(x * x + y * y + z * z)
+    if sine < 1e-9:
+        return np.array([2.0 * x, 2.0 * y, 2.0 * z])
+    return 2.0 * np.arctan2(sine, w) / sine * np.array([x, y, z])
+
+
+# Tool pointing straight down, fingers opening along y: the orientation at the home position.
+TOOL_DOWN = np.diag([1.0, -1.0, -1.0])
+
+_FIXED = [(rotation_x(roll), np.array(xyz)) for xyz, roll in JOINT_ORIGINS]
+_TOOL = _FIXED[7][0] @ rotation_z(HAND_YAW)
+_TOOL_OFFSET = _FIXED[7][1] + _FIXED[7][0] @ np.array(HAND_TCP)
+
+
+def forward(q: Float64) -> tuple[Float64, Float64, Float64]:
+    """Tool position `(3,)`, rotation `(3, 3)` and geometric Jacobian `(6, 7)` in the base frame.
+
+    The tool is `<robot_type>_hand_tcp`. The Jacobian's rows are linear, then angular velocity.
+    """
+    rotation, position = np.eye(3), np.zeros(3)
+    axes, origins = np.empty((7, 3)), np.empty((7, 3))
+    cosines, sines = np.cos(q), np.sin(q)
+    for i in range(7):
+        fixed, offset = _FIXED[i]
+        position = position + rotation @ offset
+        rotation = rotation @ fixed
+        axes[i], origins[i] = rotation[:, 2], position
+        c, s = cosines[i], sines[i]
+        x, y = rotation[:, 0].copy(), rotation[:, 1].copy()
+        rotation[:, 0], rotation[:, 1] = c * x + s * y, c * y - s * x
+    position = position + rotation @ _TOOL_OFFSET
+    rotation = rotation @ _TOOL
+    jacobian = np.empty((6, 7))
+    arms = position - origins
+    jacobian[0] = axes[:, 1] * arms[:, 2] - axes[:, 2] * arms[:, 1]
+    jacobian[1] = axes[:, 2] * arms[:, 0] - axes[:, 0] * arms[:, 2]
+    jacobian[2] = axes[:, 0] * arms[:, 1] - axes[:, 1] * arms[:, 0]
+    jacobian[3:] = axes.T
+    return position, rotation, jacobian
+
+
+def inverse(
+    robot: Robot,
+    position: Float64,
+    rotation: Float64,
+    start: Float64,
+    iterations: int = 50,
+    tolerance: float = 1e-4,
+) -> tuple[Float64, float]:
+    """Joint positions `(7,)` that bring the tool to a pose, and the error left (m, rad, largest).
+
+    Damped least squares from `start`, inside the robot's conservative joint box (Nakamura and
+    Hanafusa 1986). A pose out of reach ends at the nearest the iteration found.
+    """
+    q = np.clip(np.asarray(start, np.float64), robot.conservative_min, robot.conservative_max)
+    error = np.empty(6)
+    for _ in range(iterations):
+        here, orientation, jacobian = forward(q)
+        error[:3] = position - here
+        error[3:] = rotation_error(rotation, orientation)
+        if np.abs(error).max() < tolerance:
+            break
+        damped = jacobian @ jacobian.T + 1e-4 * np.eye(6)
+        step = jacobian.T @ np.linalg.solve(damped, error)
+        q = np.clip(q + step, robot.conservative_min, robot.conservative_max)
+    here, orientation, _ = forward(q)
+    left = max(
+        float(np.abs(position - here).max()),
+        float(np.abs(rotation_error(rotation, orientation)).max()),
+    )
+    return q, left

@@ -1,0 +1,115 @@
+"""Lift a cube from the table."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sac_envs.task import OPEN, Box, Component, Float32, Pose, RobotState, Start, Task
+
+CUBE_SIZE = 0.04  # m
+LIFT = 0.15  # m that the cube must gain
+TOUCH = 0.05  # m: farther from the tool than this the cube is not held
+
+
+class PickCube(Task):
+    """A cube lies anywhere on the table; grasp it and lift it by 0.15 m.
+
+    ### Observation
+    | index | name | unit | bounds |
+    |---|---|---|---|
+    | 0-2 | tool position x, y, z | 0.2 m, about (0.45, 0, 0.15) | -inf .. inf |
+    | 3-5 | tool velocity x, y, z | 0.5 m/s | -inf .. inf |
+    | 6 | gripper width | 0.08 m | 0 .. 1 |
+    | 7 | gripper commanded to close | | -1 or 1 |
+    | 8-10 | cube position x, y, z | as the tool's | -inf .. inf |
+    | 11-13 | cube minus tool, far: x, y, z | 0.2 m | -2 .. 2 |
+    | 14-16 | cube minus tool, near: x, y, z | 0.025 m | -2 .. 2 |
+    | 17 | lift: height gained over 0.15 m | | -inf .. inf |
+
+    ### Action
+    As of every `Task`: displacement of the tool (0.05 m) and gripper.
+
+    ### Reward
+    −d − 0.5·(1 − lift) and +5 on success, with d the distance from tool to cube in m and lift cut to
+    0 .. 1. It is negative until success, so that finishing early is worth it.
+
+    ### Start
+    Cube uniformly in x 0.30 .. 0.60 m, y ±0.20 m; tool near (0.45, 0, 0.25) ± 0.05 m, open gripper.
+
+    ### Episode end
+    Terminated when the cube is lifted by 0.15 m and within 0.05 m of the tool. Truncated after 40
+    actions of 0.1 s.
+    """
+
+    name = "pick_cube"
+    objects = (Box("cube", (CUBE_SIZE,) * 3, 0.05, (0.45, 0.0, CUBE_SIZE / 2)),)
+    cube_low = np.array([0.30, -0.20])
+    cube_high = np.array([0.60, 0.20])
+    tool_start = np.array([0.45, 0.0, 0.25])
+    tool_spread = 0.05
+    success_reward = 5.0
+
+    _center = np.array([0.45, 0.0, 0.15])
+
+    @property
+    def observations(self) -> tuple[Component, ...]:
+        inf = float("inf")
+
+        def vector(name: str, unit: str, bound: float) -> tuple[Component, ...]:
+            return tuple(Component(f"{name}_{axis}", unit, -bound, bound) for axis in "xyz")
+
+        return (
+            *vector("tool_position", "0.2 m", inf),
+            *vector("tool_velocity", "0.5 m/s", inf),
+            Component("gripper_width", "0.08 m", -inf, inf),
+            Component("gripper_closed", "", -1.0, 1.0),
+            *vector("cube_position", "0.2 m", inf),
+            *vector("cube_from_tool_far", "0.2 m", 2.0),
+            *vector("cube_from_tool_near", "0.025 m", 2.0),
+            Component("lift", "0.15 m", -inf, inf),
+        )
+
+    def start(self, random: np.random.Generator) -> Start:
+        x, y = random.uniform(self.cube_low, self.cube_high)
+        tool = self.tool_start + random.uniform(-self.tool_spread, self.tool_spread, 3)
+        cube = Pose(np.array([x, y, CUBE_SIZE / 2]))
+        return Start(tool, self.rotation, OPEN, {"cube": cube})
+
+    def observe(self, state: RobotState) -> Float32:
+        cube = state.objects["cube"].position
+        apart = cube - state.tool_position
+        out = np.empty(18, np.float32)
+        out[0:3] = (state.tool_position - self._center) / 0.2
+        out[3:6] = state.tool_velocity[:3] / 0.5
+        out[6] = state.gripper_width / OPEN
+        out[7] = 1.0 if state.gripper_closed else -1.0
+        out[8:11] = (cube - self._center) / 0.2
+        np.clip(apart / 0.2, -2.0, 2.0, out=out[11:14])
+        np.clip(apart / 0.025, -2.0, 2.0, out=out[14:17])
+        out[17] = self._lift(state)
+        return out
+
+    @staticmethod
+    def _lift(state: RobotState) -> float:
+        return float(state.objects["cube"].position[2] - CUBE_SIZE / 2) / LIFT
+
+    @staticmethod
+    def _distance(state: RobotState) -> float:
+        return float(np.linalg.norm(state.objects["cube"].position - state.tool_position))
+
+    def success(self, state: RobotState) -> bool:
+        return self._lift(state) >= 1.0 and self._distance(state) < TOUCH
+
+    def reward(self, state: RobotState) -> float:
+        lift = min(max(self._lift(state), 0.0), 1.0)
+        bonus = self.success_reward if self.success(state) else 0.0
+        return bonus - self._distance(state) - 0.5 * (1.0 - lift)
+
+
+class PickCubeSparse(PickCube):
+    """As `PickCube`, with reward 1 on success and 0 before."""
+
+    name = "pick_cube_sparse"
+
+    def reward(self, state: RobotState) -> float:
+        return 1.0 if self.success(state) else 0.0
