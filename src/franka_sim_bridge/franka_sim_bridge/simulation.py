@@ -1,0 +1,140 @@
+"""The simulated robot as one thing: world, hand, controllers, faults and one clock. No ROS in here.
+
+One thread steps it. Others ask for what they want done through `call`.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
+from typing import Any, TypeVar
+
+import numpy as np
+
+from sac_envs.control import CartesianImpedance
+from sac_envs.environment import start_positions
+from sac_envs.gripper import Gripper
+from sac_envs.robots import HAND, HOME, Robot
+from sac_envs.task import Pose, Task
+from sac_envs.world import PHYSICS_STEP, World
+
+T = TypeVar("T")
+LISTEN_PERIOD = 0.02  # s of simulated time between two calls of the listeners
+
+
+class Simulation:
+    """A world with its robot, whose time only ever goes forward.
+
+    Time is counted in whole physics steps, so that stamps are exact and the same in every run.
+    """
+
+    def __init__(self, task: Task, robot: Robot, physics_step: float = PHYSICS_STEP) -> None:
+        self.task = task
+        self.robot = robot
+        self.world = World(robot, task.objects, physics_step)
+        self.gripper = Gripper(self.world)
+        self.law = CartesianImpedance()
+        self.law.start(self.world)
+        self.goals: dict[str, Pose] = {}  # of the running episode: poses without a body
+        self.listeners: list[Callable[[], None]] = []
+        self.wake: Callable[[], None] = lambda: None  # called when a job waits for the simulation
+        self.step_ns = round(physics_step * 1e9)
+        self.steps = 0  # physics steps since the beginning, over all resets
+        self._listen_steps = max(1, round(LISTEN_PERIOD / physics_step))
+        self._jobs: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
+        self._thread = threading.get_ident()
+        self._closed = False
+
+    @property
+    def time_ns(self) -> int:
+        """Simulated time in ns."""
+        return self.steps * self.step_ns
+
+    @property
+    def time(self) -> float:
+        """Simulated time in s."""
+        return self.steps * self.step_ns * 1e-9
+
+    def step(self) -> None:
+        """Advance by one physics step."""
+        self.gripper.update()
+        self.world.step(self.law.torques(self.world))
+        self._advance()
+
+    def _advance(self) -> None:
+        self.steps += 1
+        if self.steps % self._listen_steps == 0:
+            for listener in self.listeners:
+                listener()
+
+    def reset_episode(self, seed: int) -> None:
+        """Begin the episode that the task draws from `seed`; time goes on by one physics step.
+
+        The same seed and the same commands afterwards give the same states, bit by bit. A fault
+        stays: it is the robot's, not the episode's. Raises ValueError when the start is out of
+        reach.
+        """
+        start = self.task.start(np.random.default_rng(seed))
+        q = start_positions(self.task, start, self.robot.robot_type)
+        bodies = {name: start.objects[name] for name in self.world.object_names}
+        self.goals = {name: start.objects[name] for name in self.task.goals}
+        self._reset(q, start.gripper_width, bodies)
+
+    def reset_world(self) -> None:
+        """Arm at home, hand open, objects where the task describes them; the goals stay."""
+        self._reset(np.array(HOME), HAND.width_max, {})
+
+    def _reset(self, q: np.ndarray, width: float, objects: dict[str, Pose]) -> None:
+        self.world.reset(q, width, objects)
+        self.gripper.reset()
+        self.law.start(self.world)
+        self._advance()
+
+    def object_poses(self) -> dict[str, Pose]:
+        """Poses of all objects and goals by name."""
+        return {**self.world.object_poses(), **self.goals}
+
+    # Jobs of other threads.
+
+    def call(self, job: Callable[[], T]) -> T:
+        """Run `job` on the simulation's thread between two physics steps, and return its result.
+
+        Raises what `job` raises, or CancelledError when the simulation has ended.
+        """
+        if threading.get_ident() == self._thread:
+            return job()
+        future: Future[T] = Future()
+        self._jobs.put((job, future))
+        self.wake()
+        if self._closed:
+            self.close()
+        return future.result()
+
+    def run_jobs(self) -> None:
+        """Run what `call` has queued; the thread that calls this is the simulation's."""
+        self._thread = threading.get_ident()
+        while not self._jobs.empty():
+            job, future = self._jobs.get()
+            try:
+                future.set_result(job())
+            except Exception as error:  # it is raised again where the job was asked for
+                future.set_exception(error)
+
+    @property
+    def has_jobs(self) -> bool:
+        """Whether `run_jobs` would do anything."""
+        return not self._jobs.empty()
+
+    def close(self) -> None:
+        """Cancel what waits in `call`, now and later."""
+        self._closed = True
+        while True:
+            try:
+                self._jobs.get_nowait()[1].cancel()
+            except queue.Empty:
+                return
+
+
+__all__ = ["CancelledError", "Simulation"]
