@@ -30,7 +30,10 @@ class Template:
     def __init__(self, message: Any, *fields: str) -> None:
         # Numbers that occur nowhere else show where each field lies.
         marks = iter(-1.0e250 * np.arange(1.0, 1000.0))
-        wanted = [_mark(message, field.split("."), marks) for field in fields]
+        try:
+            wanted = [_mark(message, field.split("."), marks) for field in fields]
+        except AttributeError as error:
+            raise ValueError(f"{type(message).__name__}: {error}") from error
         self._buffer = bytearray(serialize_message(message))
         self._places: list[Float64] = []
         for numbers in wanted:
