@@ -1,4 +1,4 @@
-"""The Franka Hand's motions in simulated time: move, grasp, homing, stop, with the robot's results."""
+"""The Franka Hand's motions in simulated time: move, grasp, stop, with the robot's results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kinematics of a Franka arm with its hand, in NumPy: no simulator, so that a robot PC can use it."""
+"""Kinematics of a Franka arm with its hand, in NumPy: a robot PC needs no simulator for it."""
 
 from __future__ import annotations
 

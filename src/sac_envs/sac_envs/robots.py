@@ -1,7 +1,8 @@
 """Published figures of the Franka arms: kinematics, inertias, limits, and of the Franka Hand.
 
-Sources: frankarobotics/franka_description 1.0.1 (`robots/<type>/{kinematics,inertials,joint_limits}
-.yaml`, `end_effectors/franka_hand`), libfranka `rate_limiting.h`, and franka_ros (conservative box).
+Sources: frankarobotics/franka_description 1.0.1 (`kinematics.yaml`, `inertials.yaml` and
+`joint_limits.yaml` of `robots/<type>`, and `end_effectors/franka_hand`), libfranka
+`rate_limiting.h`, and franka_ros (conservative box).
 Lengths in m, masses in kg, inertias in kg·m² about the centre of mass, angles in rad.
 """
 

@@ -1,4 +1,4 @@
-"""What a task is: observation, action, reward, success and start, and nothing about the robot's origin.
+"""What a task is: observation, action, reward, success and start; not where the robot comes from.
 
 The same object serves the in-process Gymnasium environment and the ROS actor on a robot.
 """
@@ -28,7 +28,7 @@ class Pose:
 
 @dataclass(frozen=True)
 class Box:
-    """A box that a task needs: size `(x, y, z)` in m, mass in kg, and where it is without a start."""
+    """A box that a task needs: size `(x, y, z)` in m, mass in kg, where it is without a start."""
 
     name: str
     size: tuple[float, float, float]

@@ -30,8 +30,8 @@ class PickCube(Task):
     As of every `Task`: displacement of the tool (0.05 m) and gripper.
 
     ### Reward
-    −d − 0.5·(1 − lift) and +5 on success, with d the distance from tool to cube in m and lift cut to
-    0 .. 1. It is negative until success, so that finishing early is worth it.
+    −d − 0.5·(1 − lift) and +5 on success, with d the distance from tool to cube in m and lift cut
+    to 0 .. 1. It is negative until success, so that finishing early is worth it.
 
     ### Start
     Cube uniformly in x 0.30 .. 0.60 m, y ±0.20 m; tool near (0.45, 0, 0.25) ± 0.05 m, open gripper.

@@ -29,7 +29,8 @@ class Reach(Task):
     −d, and +1 on success, with d the distance from tool to target in m.
 
     ### Start
-    Target uniformly in x 0.35 .. 0.60, y ±0.20, z 0.10 .. 0.40 m; tool near (0.45, 0, 0.25) ± 0.05 m.
+    Target uniformly in x 0.35 .. 0.60, y ±0.20, z 0.10 .. 0.40 m; tool near (0.45, 0, 0.25)
+    ± 0.05 m.
 
     ### Episode end
     Terminated within 0.02 m of the target. Truncated after 40 actions of 0.1 s.
