@@ -62,11 +62,12 @@ class FrankaEnv(gymnasium.Env[Float32, Float32]):
         robot_type: str = "fr3",
         render_mode: str | None = None,
         physics_step: float = PHYSICS_STEP,
+        visuals: str = "primitive",
     ) -> None:
         self.task = make_task(task)
         self.robot_type = robot_type
         self.render_mode = render_mode
-        self.world = World(ROBOTS[robot_type], self.task.objects, physics_step)
+        self.world = World(ROBOTS[robot_type], self.task.objects, physics_step, visuals)
         self._law = CartesianImpedance()
         self._gripper = Gripper(self.world)
         self._gripping = Gripping(self.task.gripper_dwell)

@@ -92,25 +92,26 @@ def _open_any(model: Any, width: int, height: int) -> tuple[Any, Any]:
 class Renderer:
     """Draws the camera "scene" of a world off screen.
 
-    Shadows cost three quarters of the speed where there is no GPU, and are off unless asked for.
-    Raises RenderingUnavailable when no OpenGL library is present. Render and close in one thread.
+    `fine` adds shadows and smooth edges, which without a GPU cost most of the speed. Raises
+    RenderingUnavailable when no OpenGL library is present. Render and close in one thread.
     """
 
     def __init__(
-        self, world: World, width: int = 640, height: int = 480, shadows: bool = False
+        self, world: World, width: int = 640, height: int = 480, fine: bool = False
     ) -> None:
         if width <= 0 or height <= 0:
             raise ValueError(f"a picture of {width} by {height} pixels: expected at least 1 by 1")
         self._model, self._data = world.model, world.data
-        # Read when the context is made; a picture larger than this would be cut.
-        screen = self._model.vis.global_
-        screen.offwidth, screen.offheight = width, height
+        # Read when the context is made; a picture larger than the buffer would be cut.
+        visual = self._model.vis
+        visual.global_.offwidth, visual.global_.offheight = width, height
+        visual.quality.offsamples = 4 if fine else 0
         self._gl, self._context = _open_any(self._model, width, height)
         # Left open, it would outlive the library, whose own end comes at exit.
         atexit.register(self.close)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         self._scene = mujoco.MjvScene(self._model, maxgeom=1000)
-        self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = shadows
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = fine
         self._options = mujoco.MjvOption()
         self._camera = mujoco.MjvCamera()
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED

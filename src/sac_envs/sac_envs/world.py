@@ -1,8 +1,8 @@
 """A MuJoCo world with a Franka arm and hand, a table, and the objects of a task.
 
-The arm's frames, inertias and limits are those of `robots`; shapes are simple, so that physics is
-fast. Torques are commanded without gravity, as at the robot's own interface: the simulated robot
-adds it, too.
+The arm's frames, inertias and limits are those of `robots`; the shapes that collide are few and
+simple, so that physics is fast, and other than those that are seen. Torques are commanded without
+gravity, as at the robot's own interface: the simulated robot adds it, too.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import mujoco
 import numpy as np
 
+from sac_envs.looks import PRIMITIVE, VISUALS, Looks, numbers
 from sac_envs.robots import (
     FR3,
     HAND,
@@ -37,8 +38,10 @@ FINGER_STIFFNESS = 3000.0  # N/m of the hand's own position control
 FINGER_DAMPING = 120.0  # N·s/m
 FINGER_ARMATURE = 0.2  # kg, spindle and motor
 
+CAMERA = (1.60, -0.95, 0.80)  # m
+CAMERA_LOOKS_AT = (0.24, 0.0, 0.29)  # m
 
-# Where a link's body runs, in its own frame: capsules (from, to, radius). For contact and looks.
+# Where a link's body runs, in its own frame: capsules (from, to, radius).
 LINK_CAPSULES: Mapping[int, Sequence[tuple[Sequence[float], Sequence[float], float]]] = {
     0: [((-0.08, 0, 0.05), (0.0, 0, 0.05), 0.07), ((0, 0, 0.06), (0, 0, 0.14), 0.065)],
     1: [((0, 0, -0.17), (0, 0, -0.02), 0.062), ((0, -0.05, 0), (0, 0.05, 0), 0.062)],
@@ -49,40 +52,33 @@ LINK_CAPSULES: Mapping[int, Sequence[tuple[Sequence[float], Sequence[float], flo
     6: [((0, 0, -0.02), (0, 0, 0.04), 0.05), ((0.088, 0, -0.05), (0.088, 0, 0.03), 0.045)],
     7: [((0, 0, 0.0), (0, 0, 0.075), 0.043)],
 }
+UNSEEN = 3  # geom group that MuJoCo does not draw: shapes that only collide
 TOUCHING_LINKS = (5, 6, 7)  # only these can reach the table before the hand does
-
-
-def _numbers(values: Sequence[float] | Float64) -> str:
-    return " ".join(f"{value:.12g}" for value in values)
 
 
 def _inertial(link: Inertial) -> str:
     return (
-        f'<inertial mass="{link.mass:.12g}" pos="{_numbers(link.center)}" '
-        f'fullinertia="{_numbers(link.inertia)}"/>'
+        f'<inertial mass="{link.mass:.12g}" pos="{numbers(link.center)}" '
+        f'fullinertia="{numbers(link.inertia)}"/>'
     )
 
 
-def _finger(side: int, friction: str) -> str:
+def _finger(side: int, looks: Looks) -> str:
     """One finger; `side` is 1 for the left one, which opens along +y, −1 for the right one."""
     name = "leftfinger" if side > 0 else "rightfinger"
     yaw = "0" if side > 0 else "3.141592653589793"
-    # The tip, and above it the leaning part, as in franka_description's collision boxes.
     return f"""
       <body name="{name}" pos="0 0 {HAND.finger_origin}" euler="0 0 {yaw}" gravcomp="1">
         {_inertial(HAND.finger)}
         <joint name="finger_joint{1 if side > 0 else 2}" type="slide" axis="0 1 0" range="0 0.04"
                armature="{FINGER_ARMATURE}" damping="2" solreflimit="0.01 1"/>
         <geom name="{name}_tip" type="box" size="0.00875 0.0076 0.00925" pos="0 0.0076 0.04525"
-              class="grip" {friction}/>
-        <geom type="box" size="0.0085 0.0035 0.013" pos="0 0.0159 0.02835" euler="0.5236 0 0"
-              class="look" material="dark"/>
-        <geom type="box" size="0.011 0.0075 0.01" pos="0 0.0185 0.011" class="look"
-              material="dark"/>
+              class="grip" group="{UNSEEN}"/>
+        {looks.shapes[name]}
       </body>"""
 
 
-def _arm(robot: Robot) -> str:
+def _arm(robot: Robot, looks: Looks) -> str:
     """The chain of bodies from link 0 to the fingers."""
     opening, closing = "", ""
     for i in range(8):
@@ -91,87 +87,118 @@ def _arm(robot: Robot) -> str:
         else:
             (xyz, roll) = JOINT_ORIGINS[i - 1]
             opening += (
-                f'<body name="link{i}" pos="{_numbers(xyz)}" euler="{roll:.12g} 0 0" gravcomp="1">'
+                f'<body name="link{i}" pos="{numbers(xyz)}" euler="{roll:.12g} 0 0" gravcomp="1">'
             )
             low, high = robot.position_min[i - 1], robot.position_max[i - 1]
             opening += f'<joint name="joint{i}" range="{low} {high}"/>'
         opening += _inertial(robot.links[i])
-        for start, end, radius in LINK_CAPSULES[i]:
-            kind = "touch" if i in TOUCHING_LINKS else "look"
-            material = "white" if (i % 2 == 0 or i in (1, 7)) else "grey"
-            opening += (
-                f'<geom type="capsule" fromto="{_numbers(start)} {_numbers(end)}" '
-                f'size="{radius}" class="{kind}" material="{material}"/>'
-            )
+        if i in TOUCHING_LINKS:
+            for start, end, radius in LINK_CAPSULES[i]:
+                opening += (
+                    f'<geom type="capsule" fromto="{numbers(start)} {numbers(end)}" '
+                    f'size="{radius}" class="touch"/>'
+                )
+        opening += looks.shapes[f"link{i}"]
         closing += "</body>"
     flange, _ = JOINT_ORIGINS[7]
     hand = f"""
-    <body name="hand" pos="{_numbers(flange)}" euler="0 0 {HAND_YAW:.12g}" gravcomp="1">
+    <body name="hand" pos="{numbers(flange)}" euler="0 0 {HAND_YAW:.12g}" gravcomp="1">
       {_inertial(HAND.body)}
-      <geom type="box" size="0.03 0.1 0.03" pos="0 0 0.033" class="touch" material="white"/>
-      <site name="tcp" pos="{_numbers(HAND_TCP)}" size="0.005" rgba="0 0 0 0"/>
-      {_finger(1, "")}
-      {_finger(-1, "")}
+      <geom type="box" size="0.03 0.1 0.03" pos="0 0 0.033" class="touch"/>
+      {looks.shapes["hand"]}
+      <site name="tcp" pos="{numbers(HAND_TCP)}" size="0.005" rgba="0 0 0 0"/>
+      {_finger(1, looks)}
+      {_finger(-1, looks)}
     </body>"""
     return opening + hand + closing
 
 
 def _object(box: Box) -> str:
     return f"""
-    <body name="{box.name}" pos="{_numbers(box.position)}">
+    <body name="{box.name}" pos="{numbers(box.position)}">
       <freejoint name="{box.name}"/>
-      <geom name="{box.name}" type="box" size="{_numbers([s / 2 for s in box.size])}"
-            mass="{box.mass}" class="grip" rgba="{_numbers(box.color)}"/>
+      <geom name="{box.name}" type="box" size="{numbers([s / 2 for s in box.size])}"
+            mass="{box.mass}" class="grip" rgba="{numbers(box.color)}"/>
     </body>"""
 
 
-def make_mjcf(robot: Robot, objects: Sequence[Box], physics_step: float) -> str:
-    """The world as MuJoCo XML."""
+def _view(position: Sequence[float], looks_at: Sequence[float]) -> str:
+    """Attributes of a camera at `position` that looks at a point, upright."""
+    forward = np.subtract(looks_at, position)
+    right = np.cross(forward, (0.0, 0.0, 1.0))
+    axes = numbers([*right, *np.cross(right, forward)])
+    return f'pos="{numbers(position)}" xyaxes="{axes}"'
+
+
+def _looks(robot: Robot, visuals: str) -> Looks:
+    if visuals == "primitive":
+        return PRIMITIVE
+    if visuals == "menagerie":
+        from sac_envs.menagerie import menagerie_looks
+
+        return menagerie_looks(robot.robot_type)
+    raise ValueError(f"visuals {visuals!r}: expected one of {', '.join(VISUALS)}")
+
+
+def make_mjcf(
+    robot: Robot, objects: Sequence[Box], physics_step: float, visuals: str = "primitive"
+) -> str:
+    """The world as MuJoCo XML. `visuals` is one of `VISUALS` and changes nothing but looks.
+
+    Raises `menagerie.MenagerieUnavailable` when Menagerie's meshes are wanted and not to be had.
+    """
+    looks = _looks(robot, visuals)
     motors = "".join(
         f'<motor name="joint{i}" joint="joint{i}" ctrllimited="true" ctrlrange="{-t} {t}"/>'
         for i, t in enumerate(robot.torque_max, start=1)
     )
+    # The published inertia of the Panda's link 4 is no body's (its least two moments are together
+    # less than the third): balanceinertia replaces such moments, and only these, by their mean.
     return f"""
 <mujoco model="{robot.robot_type}">
-  <compiler angle="radian" autolimits="true"/>
+  <compiler angle="radian" autolimits="true" balanceinertia="true"/>
   <option timestep="{physics_step}" integrator="implicitfast" cone="elliptic" impratio="10"
           iterations="20" ls_iterations="10"/>
   <size memory="4M"/>
   <visual>
-    <global offwidth="1280" offheight="960"/>
-    <headlight ambient="0.35 0.35 0.35" diffuse="0.45 0.45 0.45" specular="0.1 0.1 0.1"/>
-    <quality shadowsize="2048"/>
+    <headlight ambient="0.4 0.4 0.4" diffuse="0.3 0.3 0.3" specular="0.1 0.1 0.1"/>
+    <quality shadowsize="4096" numslices="20" numstacks="10"/>
   </visual>
   <asset>
-    <texture name="sky" type="skybox" builtin="gradient" rgb1="0.75 0.82 0.9" rgb2="0.95 0.96 0.98"
+    <texture name="sky" type="skybox" builtin="gradient" rgb1="0.72 0.80 0.89" rgb2="0.95 0.96 0.98"
              width="32" height="192"/>
-    <texture name="floor" type="2d" builtin="checker" rgb1="0.62 0.65 0.69" rgb2="0.68 0.71 0.75"
+    <texture name="floor" type="2d" builtin="checker" rgb1="0.80 0.82 0.85" rgb2="0.74 0.76 0.79"
              width="256" height="256"/>
-    <material name="floor" texture="floor" texrepeat="6 6" reflectance="0.05"/>
-    <material name="table" rgba="0.80 0.70 0.56 1" specular="0.1"/>
-    <material name="white" rgba="0.93 0.93 0.94 1" specular="0.4" shininess="0.5"/>
-    <material name="grey" rgba="0.55 0.58 0.62 1" specular="0.4" shininess="0.5"/>
-    <material name="dark" rgba="0.20 0.21 0.23 1" specular="0.3"/>
+    <material name="floor" texture="floor" texrepeat="8 8" specular="0"/>
+    <material name="table" rgba="0.78 0.67 0.52 1" specular="0"/>
+    <material name="stand" rgba="0.45 0.47 0.50 1" specular="0.1"/>
+    <material name="white" rgba="0.95 0.95 0.96 1" specular="0.3" shininess="0.4"/>
+    <material name="grey" rgba="0.62 0.64 0.67 1" specular="0.3" shininess="0.4"/>
+    <material name="dark" rgba="0.17 0.18 0.20 1" specular="0.3"/>
+    {looks.assets}
   </asset>
   <default>
     <joint armature="{ARMATURE}" damping="{JOINT_DAMPING}"/>
     <geom solref="0.01 1"/>
     <default class="look"><geom contype="0" conaffinity="0" group="2" mass="0"/></default>
-    <default class="touch"><geom contype="2" conaffinity="1" group="2" mass="0"/></default>
+    <default class="touch">
+      <geom contype="2" conaffinity="1" group="{UNSEEN}" mass="0"/>
+    </default>
     <default class="grip">
       <geom contype="1" conaffinity="3" condim="4" friction="1.5 0.02 0.0001" group="2"
             material="dark"/>
     </default>
   </default>
   <worldbody>
-    <light pos="0.6 -0.8 2.0" dir="-0.1 0.4 -1" diffuse="0.55 0.55 0.55" castshadow="true"/>
-    <camera name="scene" pos="1.35 -0.85 0.75" xyaxes="0.57 0.82 0 -0.36 0.25 0.90" fovy="42"/>
+    <light pos="1.0 -1.1 2.6" dir="-0.7 1.1 -2.4" cutoff="60" exponent="0" diffuse="0.5 0.5 0.5"/>
+    <camera name="scene" {_view(CAMERA, CAMERA_LOOKS_AT)} fovy="40"/>
     <geom name="floor" type="plane" pos="0 0 -0.75" size="3 3 0.1" material="floor"
           contype="1" conaffinity="1" group="2"/>
     <geom name="table" type="box" pos="0.3 0 -0.02" size="0.55 0.6 0.02" material="table"
           contype="1" conaffinity="3" condim="4" friction="1 0.005 0.0001" group="2"/>
-    <geom type="box" pos="0.3 0 -0.395" size="0.45 0.5 0.355" rgba="0.72 0.74 0.77 1" class="look"/>
-    {_arm(robot)}
+    <geom type="box" pos="0.3 0 -0.395" size="0.45 0.5 0.355" material="stand"
+          class="look"/>
+    {_arm(robot, looks)}
     {"".join(_object(box) for box in objects)}
   </worldbody>
   <contact><exclude body1="leftfinger" body2="hand"/><exclude body1="rightfinger" body2="hand"/>
@@ -210,10 +237,13 @@ class World:
         robot: Robot = FR3,
         objects: Sequence[Box] = (),
         physics_step: float = PHYSICS_STEP,
+        visuals: str = "primitive",
     ) -> None:
         self.robot = robot
         self.physics_step = physics_step
-        self.model = mujoco.MjModel.from_xml_string(make_mjcf(robot, objects, physics_step))
+        self.model = mujoco.MjModel.from_xml_string(
+            make_mjcf(robot, objects, physics_step, visuals)
+        )
         self.data = mujoco.MjData(self.model)
         self._tcp = self.model.site("tcp").id
         self._hand_actuator = self.model.actuator("hand").id
