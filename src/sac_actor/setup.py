@@ -11,6 +11,10 @@ setup(
     ],
     zip_safe=False,
     entry_points={
-        "console_scripts": ["actor = sac_actor.node:main", "evaluate = sac_actor.evaluate:main"]
+        "console_scripts": [
+            "actor = sac_actor.node:main",
+            "evaluate = sac_actor.evaluate:main",
+            "render = sac_actor.render:main",
+        ]
     },
 )

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from sac_envs.control import CartesianImpedance
-from sac_envs.environment import start_positions
+from sac_envs.task import start_positions
 from sac_envs.gripper import Gripper
 from sac_envs.robots import HAND, HOME, Robot
 from sac_envs.task import Pose, Task

@@ -1,23 +1,83 @@
-"""A Gymnasium environment as the actor sees it: flat float32 observations, actions in [-1, 1]."""
+"""What the actor acts in: flat float32 observations, actions in [-1, 1].
+
+Here the interface and any Gymnasium environment in this process; the Franka is in `franka`.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 import gymnasium
 import numpy as np
 from numpy.typing import NDArray
+from rclpy.node import Node
 
+from sac_actor.parameters import RobotParameters
 from sac_ros.parameters import UserError
 
 Float32 = NDArray[np.float32]
 
 
-class GymEnvironment:
+class Step(NamedTuple):
+    """What an action led to."""
+
+    observation: Float32
+    reward: float
+    terminated: bool
+    truncated: bool
+    success: bool | None  # None: this environment knows no success
+
+
+class EpisodeCut(Exception):
+    """The episode cannot go on, and why; `last` is the step that was cut, if it can be known."""
+
+    def __init__(self, reason: str, last: Step | None = None) -> None:
+        super().__init__(reason)
+        self.last = last
+
+
+class Interrupted(Exception):
+    """The actor was told to stop or pause while the environment waited for something."""
+
+
+class Environment(Protocol):
     """One environment; `reset` and `step` as in Gymnasium, without the info dictionaries.
+
+    Both may raise EpisodeCut and Interrupted.
+    """
+
+    name: str
+    observation_size: int
+    action_size: int
+    paces_itself: bool  # whether `step` takes as long as the world does
+
+    def reset(self, seed: int | None = None) -> Float32:
+        """Start an episode; its first observation."""
+        ...
+
+    def step(self, action: Float32) -> Step:
+        """Act with `action` `(action_size,)` in [-1, 1]."""
+        ...
+
+    def diagnose(self) -> dict[str, object]:
+        """Values for /diagnostics."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the environment holds."""
+        ...
+
+
+class GymEnvironment:
+    """A Gymnasium environment in this process.
 
     Observations of any Box, Dict or Tuple space are flattened to `(observation_size,) float32`.
     Actions `(action_size,)` in [-1, 1] are scaled to the bounds of the environment's Box.
     Raises UserError for an unknown id or a space that SAC cannot handle.
     """
+
+    paces_itself = False
 
     def __init__(self, env_id: str) -> None:
         gymnasium.logger.min_level = gymnasium.logger.ERROR  # "v4 is out of date" helps nobody here
@@ -26,7 +86,7 @@ class GymEnvironment:
         except (gymnasium.error.Error, ImportError, TypeError) as error:
             reason = " ".join(str(error).split())
             raise UserError(f"environment {env_id!r} cannot be made: {reason}") from error
-        self.env_id = env_id
+        self.name = env_id
         action_space = self._environment.action_space
         observation_space = self._environment.observation_space
         if not isinstance(action_space, gymnasium.spaces.Box) or not action_space.is_bounded():
@@ -55,19 +115,43 @@ class GymEnvironment:
         observation, _info = self._environment.reset(seed=seed)
         return self._flatten(observation)
 
-    def step(self, action: Float32) -> tuple[Float32, float, bool, bool]:
-        """Next observation, reward, terminated, truncated."""
+    def step(self, action: Float32) -> Step:
+        """Act; UserError when the environment returns values that are not finite."""
         scaled = self._action_center + self._action_half_range * action
         scaled = scaled.reshape(self._action_shape).astype(np.float32)
-        observation, reward, terminated, truncated, _info = self._environment.step(scaled)
+        observation, reward, terminated, truncated, info = self._environment.step(scaled)
         flat, reward = self._flatten(observation), float(reward)
         if not (np.isfinite(flat).all() and np.isfinite(reward)):
             raise UserError(
-                f"environment {self.env_id!r} returned values that are not finite: "
+                f"environment {self.name!r} returned values that are not finite: "
                 f"reward {reward}, observation {flat}"
             )
-        return flat, reward, bool(terminated), bool(truncated)
+        success = bool(info["is_success"]) if "is_success" in info else None
+        return Step(flat, reward, bool(terminated), bool(truncated), success)
+
+    def diagnose(self) -> dict[str, object]:
+        """Nothing to say."""
+        return {}
 
     def close(self) -> None:
         """Give back what the environment holds."""
         self._environment.close()
+
+
+def make_environment(
+    node: Node, parameters: RobotParameters, env_id: str, go_on: Callable[[], bool]
+) -> Environment:
+    """The task on the robot's topics that `parameters` name, else Gymnasium's `env_id`.
+
+    Raises UserError for what does not exist or cannot be loaded.
+    """
+    if not parameters.task:
+        return GymEnvironment(env_id)
+    try:
+        from sac_actor.franka import FrankaEnvironment  # needs the robot's interface packages
+    except ImportError as error:
+        raise UserError(
+            f"task {parameters.task!r} needs franka_msgs of franka_ros2, which cannot be loaded: "
+            f"{error}"
+        ) from error
+    return FrankaEnvironment(node, parameters, go_on)

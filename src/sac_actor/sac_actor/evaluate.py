@@ -7,16 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
-from sac_actor.environment import GymEnvironment
+from sac_actor.environment import EpisodeCut, Interrupted, Step, make_environment
 from sac_actor.loop import evaluate
+from sac_actor.parameters import RobotParameters
 from sac_core.checkpoint import CheckpointError, load_checkpoint
 from sac_core.policy import Policy
 from sac_ros import node
-from sac_ros.parameters import NodeParameters, UserError, parameter
+from sac_ros.parameters import UserError, parameter
 
 
 @dataclass(frozen=True)
-class Parameters(NodeParameters):
+class Parameters(RobotParameters):
     """Parameters of the evaluation."""
 
     checkpoint: str = parameter("", "A checkpoint folder, or a run folder for its newest")
@@ -40,29 +41,44 @@ class Evaluator(node.SacNode[Parameters]):
         except CheckpointError as error:
             raise UserError(str(error)) from error
         self.policy = Policy(checkpoint.policy, version=checkpoint.metadata["step"])
-        self.environment = GymEnvironment(p.env_id or checkpoint.metadata["task"])
+        trained_in = checkpoint.metadata["task"]
+        if p.task and p.task != trained_in:
+            raise UserError(f"{checkpoint.path} was trained in {trained_in!r}, not {p.task!r}")
+        self.environment = make_environment(self, p, p.env_id or trained_in, self.active.is_set)
         theirs = (self.policy.observation_size, self.policy.action_size)
         ours = (self.environment.observation_size, self.environment.action_size)
         if ours != theirs:
             raise UserError(
                 f"{checkpoint.path} was trained in {checkpoint.metadata['task']!r} and has "
-                f"{theirs[0]} observations and {theirs[1]} actions; {self.environment.env_id!r} "
+                f"{theirs[0]} observations and {theirs[1]} actions; {self.environment.name!r} "
                 f"has {ours[0]} and {ours[1]}"
             )
-        self.get_logger().info(f"Evaluating {checkpoint.path} in {self.environment.env_id}")
+        self.get_logger().info(f"Evaluating {checkpoint.path} in {self.environment.name}")
 
     def work(self) -> None:
         p = self.parameters
 
-        def report(episode: int, episode_return: float, length: int) -> None:
+        def report(episode: int, episode_return: float, last: Step) -> None:
+            outcome = {True: ", success", False: ", no success", None: ""}[last.success]
             self.get_logger().info(
-                f"Episode {episode + 1}/{p.episodes}: return {episode_return:.1f}, {length} steps"
+                f"Episode {episode + 1}/{p.episodes}: return {episode_return:.1f}{outcome}"
             )
 
-        result = evaluate(
-            self.environment, self.policy, p.episodes, self.active.is_set, p.seed, report
-        )
+        try:
+            result = evaluate(
+                self.environment, self.policy, p.episodes, self.active.is_set, p.seed, report
+            )
+        except Interrupted:
+            result = None
+        except EpisodeCut as cut:
+            raise UserError(f"the evaluation was cut: {cut}") from cut
         if result is not None:
+            if result.successes is not None:
+                low, high = result.success_interval()
+                self.get_logger().info(
+                    f"Success rate {result.success_rate:.1%} ({result.successes} of "
+                    f"{p.episodes}), 95 % interval {low:.1%} to {high:.1%}"
+                )
             self.get_logger().info(
                 f"Mean return {result.mean:.1f} ± {result.std:.1f} (min {min(result.returns):.1f}, "
                 f"median {np.median(result.returns):.1f}, max {max(result.returns):.1f}) over "

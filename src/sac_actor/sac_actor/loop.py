@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sac_actor.environment import Float32, GymEnvironment
+from sac_actor.environment import Environment, EpisodeCut, Float32, Step
 from sac_actor.queue import TransitionQueue
 from sac_core.policy import Policy
 
@@ -18,11 +18,12 @@ SOURCE_POLICY = 1
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Returns of episodes with the mean action of one policy."""
+    """Episodes with the mean action of one policy."""
 
     policy_version: int
     returns: tuple[float, ...]
     lengths: tuple[int, ...]
+    successes: int | None  # None: the environment knows no success
 
     @property
     def mean(self) -> float:
@@ -33,34 +34,55 @@ class Evaluation:
         """Standard deviation over episodes (population)."""
         return float(np.std(self.returns))
 
+    @property
+    def success_rate(self) -> float:
+        """Share of the episodes that succeeded; NaN without a notion of success."""
+        return float("nan") if self.successes is None else self.successes / len(self.returns)
+
+    def success_interval(self) -> tuple[float, float]:
+        """95 % interval of the success rate (Wilson 1927)."""
+        n, p, z = len(self.returns), self.success_rate, 1.959964
+        center = (p + z * z / (2 * n)) / (1 + z * z / n)
+        half = z / (1 + z * z / n) * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+        return max(0.0, float(center - half)), min(1.0, float(center + half))
+
 
 def evaluate(
-    environment: GymEnvironment,
+    environment: Environment,
     policy: Policy,
     episodes: int,
     go_on: Callable[[], bool] = lambda: True,
     seed: int | None = None,
-    report: Callable[[int, float, int], None] = lambda episode, episode_return, length: None,
+    report: Callable[[int, float, Step], None] = lambda episode, episode_return, last: None,
+    wanted: float = 0.0,
 ) -> Evaluation | None:
     """Run `episodes` episodes with the policy's mean action; None if `go_on` said no on the way.
 
-    `report(episode, return, length)` is called after each.
+    `report(episode, return, last step)` is called after each. The evaluation ends early when a
+    success rate of `wanted` is out of reach: a poor policy is not worth the time of all episodes.
     """
-    returns, lengths = [], []
+    returns: list[float] = []
+    lengths: list[int] = []
+    outcomes: list[bool | None] = []
     for episode in range(episodes):
         observation = environment.reset(seed if episode == 0 else None)
         episode_return, length, done = 0.0, 0, False
         while not done:
             if not go_on():
                 return None
-            observation, reward, terminated, truncated = environment.step(policy.mean(observation))
-            episode_return += reward
+            last = environment.step(policy.mean(observation))
+            observation = last.observation
+            episode_return += last.reward
             length += 1
-            done = terminated or truncated
+            done = last.terminated or last.truncated
         returns.append(episode_return)
         lengths.append(length)
-        report(episode, episode_return, length)
-    return Evaluation(policy.version, tuple(returns), tuple(lengths))
+        outcomes.append(last.success)
+        report(episode, episode_return, last)
+        if outcomes.count(False) > episodes * (1.0 - wanted) + 1e-9:
+            break
+    successes = None if None in outcomes else outcomes.count(True)
+    return Evaluation(policy.version, tuple(returns), tuple(lengths), successes)
 
 
 class Pace:
@@ -97,7 +119,7 @@ class EnvironmentLoop:
 
     def __init__(
         self,
-        environment: GymEnvironment,
+        environment: Environment,
         queue: TransitionQueue,
         random_steps: int,
         seed: int,
@@ -110,6 +132,7 @@ class EnvironmentLoop:
         self.episodes = 0
         self.last_return = float("nan")
         self.last_length = 0
+        self.last_success: bool | None = None
         self._seed: int | None = seed
         self._rng = np.random.default_rng(seed)
         self._observation: Float32 | None = None  # None: a new episode begins with the next step
@@ -121,26 +144,53 @@ class EnvironmentLoop:
         self._observation = None
 
     def step(self) -> bool:
-        """One environment step; whether it ended the episode."""
+        """One environment step; whether it ended the episode.
+
+        When the environment cuts the episode, what is known of the last transition is kept, as
+        truncated, and EpisodeCut goes on to the caller.
+        """
         if self._observation is None:
             self._begin_episode()
         observation = self._observation
         assert observation is not None
         action, source, version = self._choose(observation)
-        next_observation, reward, terminated, truncated = self.environment.step(action)
+        try:
+            step = self.environment.step(action)
+        except EpisodeCut as cut:
+            if cut.last is not None:
+                last = cut.last._replace(truncated=not cut.last.terminated)
+                self._keep(observation, action, last, source, version)
+            self._end_episode()
+            raise
+        self._keep(observation, action, step, source, version)
+        self._observation = step.observation
+        done = step.terminated or step.truncated
+        if done:
+            self.last_success = step.success
+            self._end_episode()
+        return done
+
+    def _keep(
+        self, observation: Float32, action: Float32, step: Step, source: int, version: int
+    ) -> None:
         self.queue.append(
-            observation, action, reward, next_observation, terminated, truncated, source, version
+            observation,
+            action,
+            step.reward,
+            step.observation,
+            step.terminated,
+            step.truncated,
+            source,
+            version,
         )
         self.steps += 1
-        self._observation = next_observation
-        self._episode_return += reward
+        self._episode_return += step.reward
         self._episode_length += 1
-        done = terminated or truncated
-        if done:
-            self.episodes += 1
-            self.last_return, self.last_length = self._episode_return, self._episode_length
-            self._observation = None
-        return done
+
+    def _end_episode(self) -> None:
+        self.episodes += 1
+        self.last_return, self.last_length = self._episode_return, self._episode_length
+        self._observation = None
 
     def _begin_episode(self) -> None:
         self._observation = self.environment.reset(self._seed)

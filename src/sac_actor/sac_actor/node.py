@@ -11,29 +11,33 @@ from dataclasses import dataclass
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.time import Time
 
-from sac_actor.environment import GymEnvironment
+from sac_actor.environment import Environment, EpisodeCut, Interrupted, make_environment
 from sac_actor.loop import EnvironmentLoop, Evaluation, Pace, evaluate
+from sac_actor.parameters import RobotParameters
 from sac_actor.queue import TransitionQueue
 from sac_core.policy import Policy
 from sac_msgs.msg import ActorStatus, PolicyWeights, TransitionAck, TransitionBatch
 from sac_ros import node, qos
 from sac_ros.codecs import policy_from_message, transitions_to_message
-from sac_ros.parameters import NodeParameters, parameter
+from sac_ros.parameters import parameter
 
 RESEND_AFTER = 2.0  # s without any progress in the acknowledgements of what was sent
 FAREWELL = 2.0  # s that a stopping actor waits for its last acknowledgement
 MESSAGES_PER_FLUSH = 10  # at most, when there is a backlog: neither side stalls
+AFTER_CUT = 1.0  # s between two attempts to begin an episode after one was cut
 SILENCE = 10.0  # s between two reminders that there is no learner
 
 
 @dataclass(frozen=True)
-class Parameters(NodeParameters):
+class Parameters(RobotParameters):
     """Parameters of the actor node."""
 
-    env_id: str = parameter("HalfCheetah-v4", "Gymnasium environment to act in")
     seed: int = parameter(0, "Seed of the environment and of exploration", minimum=0)
     step_rate: float = parameter(
-        200.0, "Environment steps per second, 0 = as fast as it can", minimum=0.0, live=True
+        200.0,
+        "Steps per second in a Gymnasium environment, 0 = as fast as it can; a robot has its own",
+        minimum=0.0,
+        live=True,
     )
     random_steps: int = parameter(300, "Steps with random actions before the policy", minimum=0)
     flush_period: int = parameter(30, "Steps between two batches to the learner", minimum=1)
@@ -45,12 +49,19 @@ class Parameters(NodeParameters):
         10_000, "Steps between two evaluations, 0 = never", minimum=0, live=True
     )
     eval_episodes: int = parameter(5, "Episodes of one evaluation", minimum=1, live=True)
+    eval_success: float = parameter(
+        0.0,
+        "An evaluation ends early once this success rate is out of reach, 0 = never",
+        minimum=0.0,
+        maximum=1.0,
+        live=True,
+    )
 
 
 class Actor(node.SacNode[Parameters]):
-    """Acts in a Gymnasium environment on behalf of a learner elsewhere."""
+    """Acts in an environment on behalf of a learner elsewhere."""
 
-    environment: GymEnvironment  # while configured
+    environment: Environment  # while configured
     queue: TransitionQueue  # since it was configured first
     loop_: EnvironmentLoop
 
@@ -66,8 +77,10 @@ class Actor(node.SacNode[Parameters]):
         self._learner_session = 0
         self._last_progress = time.monotonic()
         self._evaluations = 0
-        self._evaluation = Evaluation(0, (float("nan"),), (0,))
+        self._evaluation = Evaluation(0, (float("nan"),), (0,), None)
         self._evaluating = False
+        self._fault = ""  # why the episode was cut, until one begins again
+        self._cuts = 0
         self._next_evaluation = 0
         self._was_connected = False
         self._last_reminder = time.monotonic()
@@ -77,7 +90,7 @@ class Actor(node.SacNode[Parameters]):
 
     def configure(self) -> None:
         p = self.parameters
-        self.environment = GymEnvironment(p.env_id)
+        self.environment = make_environment(self, p, p.env_id, self.active.is_set)
         if hasattr(self, "loop_"):  # configured once more: what is queued stays
             self.loop_.environment = self.environment
             self.loop_.abandon_episode()
@@ -102,7 +115,7 @@ class Actor(node.SacNode[Parameters]):
         ]
         self._timer = self.create_timer(1.0, self._every_second)
         self.get_logger().info(
-            f"Acting in {p.env_id}: {self.environment.observation_size} observations, "
+            f"Acting in {self.environment.name}: {self.environment.observation_size} observations, "
             f"{self.environment.action_size} actions; session {self.session:016x}"
         )
 
@@ -119,9 +132,21 @@ class Actor(node.SacNode[Parameters]):
     # The loop, on the main thread.
 
     def work(self) -> None:
+        try:
+            self._act()
+        except Interrupted:
+            self.loop_.abandon_episode()
+        except EpisodeCut as cut:
+            self._on_cut(str(cut))
+
+    def _act(self) -> None:
         p = self.parameters
-        self._pace.wait(p.step_rate)
+        if not self.environment.paces_itself:
+            self._pace.wait(p.step_rate)
         episode_ended = self.loop_.step()
+        if self._fault:
+            self.get_logger().info("Acting again")
+            self._fault = ""
         flush = self.loop_.steps > 1 and (self.loop_.steps - 1) % p.flush_period == 0
         if flush:
             self._send()
@@ -133,6 +158,16 @@ class Actor(node.SacNode[Parameters]):
             self._take_policy()
         if episode_ended and p.eval_period > 0 and self._next_evaluation <= self.loop_.steps:
             self._evaluate()
+
+    def _on_cut(self, reason: str) -> None:
+        """Say why there is no episode, and wait a moment before the next attempt."""
+        self._evaluating = False
+        self.loop_.abandon_episode()
+        self._cuts += 1
+        if reason != self._fault:
+            self.get_logger().error(f"Episode stopped: {reason}")
+        self._fault = reason
+        self.stopping.wait(AFTER_CUT)
 
     def _take_policy(self) -> None:
         self.loop_.policy = self._newest_policy
@@ -172,17 +207,27 @@ class Actor(node.SacNode[Parameters]):
             return  # there will be an evaluation at the end of the first episode with weights
         p = self.parameters
         self._evaluating = True
-        result = evaluate(
-            self.environment, self.loop_.policy, p.eval_episodes, go_on=self.active.is_set
-        )
-        self._evaluating = False
+        try:
+            result = evaluate(
+                self.environment,
+                self.loop_.policy,
+                p.eval_episodes,
+                go_on=self.active.is_set,
+                wanted=p.eval_success,
+            )
+        finally:
+            self._evaluating = False
         if result is None:
             return
         self._next_evaluation = self.loop_.steps + p.eval_period
         self._evaluation = result
         self._evaluations += 1
+        successes = ""
+        if result.successes is not None:
+            successes = f"{result.successes} of {len(result.returns)} succeeded, "
         self.get_logger().info(
-            f"Evaluation {self._evaluations}: mean return {result.mean:.1f} ± {result.std:.1f} "
+            f"Evaluation {self._evaluations}: {successes}"
+            f"mean return {result.mean:.1f} ± {result.std:.1f} "
             f"over {len(result.returns)} episodes (weights of learner step {result.policy_version})"
         )
         self._publish_status()
@@ -238,7 +283,7 @@ class Actor(node.SacNode[Parameters]):
         if ours != theirs:
             raise ValueError(
                 f"the learner's policy has {theirs[0]} observations and {theirs[1]} actions, "
-                f"{self.parameters.env_id} of {self.get_name()} has {ours[0]} and {ours[1]}"
+                f"{self.environment.name} of {self.get_name()} has {ours[0]} and {ours[1]}"
             )
 
     def _on_ack(self, message: TransitionAck) -> None:
@@ -285,6 +330,8 @@ class Actor(node.SacNode[Parameters]):
     def _state(self) -> str:
         if not self.active.is_set():
             return "paused"
+        if self._fault:
+            return "fault"
         if self._evaluating:
             return "evaluating"
         acts_randomly = self.loop_.policy is None or self.loop_.steps < self.loop_.random_steps
@@ -297,8 +344,9 @@ class Actor(node.SacNode[Parameters]):
         status = ActorStatus(
             actor_id=self.get_name(),
             actor_session=self.session,
-            task=self.parameters.env_id,
+            task=self.environment.name,
             state=self._state(),
+            fault=self._fault,
             observation_size=self.environment.observation_size,
             action_size=self.environment.action_size,
             steps=self.loop_.steps,
@@ -319,6 +367,7 @@ class Actor(node.SacNode[Parameters]):
             evaluation_episodes=len(self._evaluation.returns) if self._evaluations else 0,
             evaluation_return_mean=self._evaluation.mean,
             evaluation_return_std=self._evaluation.std,
+            evaluation_success_rate=self._evaluation.success_rate,
         )
         status.header.stamp = now.to_msg()
         self._status.publish(status)
@@ -332,8 +381,12 @@ class Actor(node.SacNode[Parameters]):
             "steps_per_second": f"{self._rate:.1f}",
             "queued": len(self.queue),
             "dropped": self.queue.dropped,
+            "episodes_cut": self._cuts,
             "policies_rejected": self._policies_rejected,
         }
+        values |= self.environment.diagnose()
+        if self._fault:
+            return DiagnosticStatus.ERROR, self._fault, values
         if self._refusal:
             return DiagnosticStatus.ERROR, self._refusal, values
         if self.queue.dropped:

@@ -9,46 +9,10 @@ import numpy as np
 
 from sac_envs.control import CartesianImpedance
 from sac_envs.gripper import Gripper
-from sac_envs.kinematics import inverse
 from sac_envs.robots import HOME, ROBOTS
-from sac_envs.task import Float32, RobotState, Start, Task
+from sac_envs.task import Float32, Gripping, Pose, RobotState, start_positions
 from sac_envs.tasks import make_task
 from sac_envs.world import PHYSICS_STEP, World
-
-
-def start_positions(task: Task, start: Start, robot_type: str) -> np.ndarray:
-    """Joint positions `(7,)` that bring the tool to a start pose; ValueError when out of reach."""
-    robot = ROBOTS[robot_type]
-    q, error = inverse(robot, start.tool_position, start.tool_rotation, np.array(HOME))
-    if error > 0.01:
-        raise ValueError(
-            f"task {task.name}: its start at {start.tool_position} is out of the robot's reach"
-        )
-    return q
-
-
-class Gripping:
-    """Turns "closed or open" into motions of the hand, only when it changes and not too often.
-
-    `dwell` is the least time between two changes, in s: a hand that reverses in the middle of a
-    motion helps nobody, and on the robot every motion takes its time.
-    """
-
-    def __init__(self, dwell: float) -> None:
-        self.dwell = dwell
-        self.closed = False
-        self._since = -float("inf")
-
-    def reset(self, closed: bool, now: float) -> None:
-        """Begin an episode with the gripper as it is."""
-        self.closed, self._since = closed, now - self.dwell
-
-    def decide(self, close: bool, now: float) -> bool:
-        """Whether the hand has to move now; `closed` says which way."""
-        if close == self.closed or now - self._since < self.dwell - 1e-9:
-            return False
-        self.closed, self._since = close, now
-        return True
 
 
 class FrankaEnv(gymnasium.Env[Float32, Float32]):
@@ -72,6 +36,7 @@ class FrankaEnv(gymnasium.Env[Float32, Float32]):
         self._gripper = Gripper(self.world)
         self._gripping = Gripping(self.task.gripper_dwell)
         self._physics_steps = round(1.0 / self.task.control_rate / physics_step)
+        self._goals: dict[str, Pose] = {}
         self._steps = 0
         observations, actions = self.task.observations, self.task.actions
         self.observation_space = gymnasium.spaces.Box(
@@ -93,7 +58,7 @@ class FrankaEnv(gymnasium.Env[Float32, Float32]):
             tool_velocity=world.jacobian() @ world.dq,
             gripper_width=world.width,
             gripper_closed=self._gripping.closed,
-            objects=world.object_poses(),
+            objects=world.object_poses() | self._goals,
         )
 
     def reset(
@@ -102,7 +67,10 @@ class FrankaEnv(gymnasium.Env[Float32, Float32]):
         super().reset(seed=seed)
         start = self.task.start(self.np_random)
         q = start_positions(self.task, start, self.robot_type)
-        self.world.reset(q, start.gripper_width, start.objects)
+        # Goals have no body: the simulator does not know them.
+        self._goals = {name: start.objects[name] for name in self.task.goals}
+        bodies = {n: pose for n, pose in start.objects.items() if n not in self._goals}
+        self.world.reset(q, start.gripper_width, bodies)
         self._gripper.reset()
         self._gripping.reset(False, 0.0)
         self._law.start(self.world)

@@ -11,7 +11,6 @@ REACHED = 0.0015  # m, how near a move must come
 STALL_SPEED = 0.002  # m/s of the width: slower than this the fingers stand
 STALL_TIME = 0.05  # s that they must stand before a motion counts as ended
 LEAD = 0.03  # m that the set-point may run ahead of blocked fingers in a move
-GRASP_FORCE = 20.0  # N, default
 HOLDING_FORCE = 70.0  # N while positioning
 
 
@@ -53,7 +52,7 @@ class Gripper:
         self,
         width: float = 0.0,
         speed: float = HAND.default_speed,
-        force: float = GRASP_FORCE,
+        force: float = HAND.default_force,
         epsilon_inner: float = 0.005,
         epsilon_outer: float = 0.005,
     ) -> None:

@@ -246,6 +246,7 @@ class Hand:
     width_max: float = 0.08  # m between the fingers
     speed_max: float = 0.2  # m/s of each finger, the URDF's velocity limit
     default_speed: float = 0.1  # m/s of the width, the gripper node's default
+    default_force: float = 20.0  # N of a grasp
     force_max: float = 70.0  # N continuous; the gripper's own limit
     body: Inertial = Inertial(
         0.6544, (-0.0000376, 0.0119128, 0.0207260), (0.00186, 0.00030, 0.00174, 0.0, 0.0, -0.00002)

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from sac_envs.kinematics import TOOL_DOWN
-from sac_envs.robots import HAND, HOME, Float64
+from sac_envs.kinematics import TOOL_DOWN, inverse
+from sac_envs.robots import HAND, HOME, ROBOTS, Float64
 
 Float32 = NDArray[np.float32]
 OPEN = HAND.width_max
@@ -149,3 +149,38 @@ class Task:
         return Command(
             np.clip(target, self.workspace_low, self.workspace_high), self.rotation, close
         )
+
+
+def start_positions(task: Task, start: Start, robot_type: str) -> Float64:
+    """Joint positions `(7,)` that bring the tool to a start pose; ValueError when out of reach."""
+    robot = ROBOTS[robot_type]
+    q, error = inverse(robot, start.tool_position, start.tool_rotation, np.array(HOME))
+    if error > 0.01:
+        raise ValueError(
+            f"task {task.name}: its start at {start.tool_position} is out of the robot's reach"
+        )
+    return q
+
+
+class Gripping:
+    """Turns "closed or open" into motions of the hand, only when it changes and not too often.
+
+    `dwell` is the least time between two changes, in s: a hand that reverses in the middle of a
+    motion helps nobody, and on the robot every motion takes its time.
+    """
+
+    def __init__(self, dwell: float) -> None:
+        self.dwell = dwell
+        self.closed = False
+        self._since = -float("inf")
+
+    def reset(self, closed: bool, now: float) -> None:
+        """Begin an episode with the gripper as it is."""
+        self.closed, self._since = closed, now - self.dwell
+
+    def decide(self, close: bool, now: float) -> bool:
+        """Whether the hand has to move now; `closed` says which way."""
+        if close == self.closed or now - self._since < self.dwell - 1e-9:
+            return False
+        self.closed, self._since = close, now
+        return True

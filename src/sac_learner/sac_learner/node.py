@@ -105,6 +105,9 @@ class Learner(node.SacNode[Parameters]):
         self._evaluation_count = 0
         self._evaluation_return = float("nan")
         self._best_return = float("nan")
+        self._success_rate = float("nan")  # of the newest evaluation
+        self._best_success_rate = float("nan")
+        self._first_transition = 0.0  # when it came
         self._last_batch = time.monotonic()
         self._last_line = time.monotonic()
         self._mark = (time.monotonic(), 0, 0)
@@ -369,6 +372,8 @@ class Learner(node.SacNode[Parameters]):
         assert self.replay is not None and self.agent is not None
         if len(rows) == 0:
             return
+        if self._transitions == 0:
+            self._first_transition = time.monotonic()
         self.replay.insert(
             rows.observations,
             rows.actions,
@@ -402,17 +407,21 @@ class Learner(node.SacNode[Parameters]):
 
     def _on_actor_status(self, status: ActorStatus) -> None:
         self._task = self._task or status.task[:256]
+        if status.policy_version in self._policies:
+            self._policies.move_to_end(status.policy_version)  # it may be under evaluation
         key = (status.actor_id, status.actor_session)
         if status.evaluations <= self._evaluations.get(key, 0):
             return
         if len(self._evaluations) > 1024:
             self._evaluations.clear()
         self._evaluations[key] = status.evaluations
-        mean = status.evaluation_return_mean
+        mean, success = status.evaluation_return_mean, status.evaluation_success_rate
+        knows_success = 0.0 <= success <= 1.0
         if self.agent is None or self.metrics is None or not np.isfinite(mean):
             return
         self._evaluation_count += 1
         self._evaluation_return = mean
+        self._success_rate = success if knows_success else float("nan")
         self.metrics.evaluation(
             self.agent.step,
             {
@@ -421,22 +430,32 @@ class Learner(node.SacNode[Parameters]):
                 "return_mean": mean,
                 "return_std": status.evaluation_return_std,
                 "episodes": status.evaluation_episodes,
+                "success_rate": self._success_rate,
             },
         )
-        if not mean <= self._best_return:
-            self._keep_best(status)
+        if self._is_best(mean, self._success_rate) and self._keep_best(status):
+            self._stop_at_success(status)
 
-    def _keep_best(self, status: ActorStatus) -> None:
-        """Save the weights that were evaluated, if they are still remembered."""
+    def _is_best(self, mean: float, success: float) -> bool:
+        """Success counts before the return; what cannot be compared is taken."""
+        if success == success and success != self._best_success_rate:
+            return not success < self._best_success_rate
+        return not mean <= self._best_return
+
+    def _keep_best(self, status: ActorStatus) -> bool:
+        """Save the weights that were evaluated; whether they are still remembered."""
         tensors = self._policies.get(status.evaluation_policy_version)
         if tensors is None:
-            return
+            return False
         self._best_return = status.evaluation_return_mean
+        self._best_success_rate = self._success_rate
         evaluation = {
             "return_mean": status.evaluation_return_mean,
             "return_std": status.evaluation_return_std,
             "episodes": status.evaluation_episodes,
         }
+        if np.isfinite(self._success_rate):
+            evaluation["success_rate"] = self._success_rate
         metadata = self._metadata() | {
             "step": status.evaluation_policy_version,
             "evaluation": evaluation,
@@ -446,6 +465,23 @@ class Learner(node.SacNode[Parameters]):
             save_best(self.directory / "checkpoints", tensors, metadata)
         except OSError as error:
             self.get_logger().error(f"The best policy could not be saved: {error}")
+            return False
+        return True
+
+    def _stop_at_success(self, status: ActorStatus) -> None:
+        """End the run once an evaluation, whose policy is saved, has met the criterion."""
+        wanted = self.parameters.stop_at_success
+        if wanted <= 0.0 or not self._success_rate >= wanted or self._complete:
+            return
+        self._complete = True
+        seconds = time.monotonic() - self._first_transition
+        self.get_logger().info(
+            f"Complete: {self._success_rate:.1%} of {status.evaluation_episodes} evaluation "
+            f"episodes succeeded (criterion {wanted:.0%}), {seconds:.1f} s after the first "
+            f"transition, {self._transitions:,} environment steps"
+        )
+        self.stopping.set()
+        self._wake.set()
 
     # Checkpoints.
 
@@ -600,6 +636,8 @@ class Learner(node.SacNode[Parameters]):
             evaluation = (
                 f", evaluation {self._evaluation_return:.1f} (best {self._best_return:.1f})"
             )
+            if np.isfinite(self._success_rate):
+                evaluation += f", success {self._success_rate:.0%}"
         self.get_logger().info(
             f"step {self.agent.step:,} ({row['steps_per_second']:.1f}/s, "
             f"{row['critic_updates_per_second']:.0f} critic updates/s), "
@@ -636,6 +674,7 @@ class Learner(node.SacNode[Parameters]):
             evaluations=self._evaluation_count,
             evaluation_return=self._evaluation_return,
             best_evaluation_return=self._best_return,
+            evaluation_success_rate=self._success_rate,
             run_directory=str(self.directory),
         )
         if self.replay is not None:

@@ -23,6 +23,13 @@ class Parameters(NodeParameters):
     max_steps: int = parameter(
         0, "Environment steps after which the run is complete, 0 = never", minimum=0, live=True
     )
+    stop_at_success: float = parameter(
+        0.0,
+        "Success rate of an evaluation at which the run is complete, 0 = never",
+        minimum=0.0,
+        maximum=1.0,
+        live=True,
+    )
     training_starts: int = parameter(
         300, "Transitions from actors before training starts", minimum=1
     )

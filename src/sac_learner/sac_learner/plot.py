@@ -36,12 +36,16 @@ def draw(directory: Path) -> Path | None:
     evaluations = read_columns(directory / "evaluations.csv")
     if not training:
         return None
-    figure, axes = plt.subplots(3, 2, figsize=(12, 10), sharex="col", sharey="row")
+    success = evaluations.get("success_rate")
+    if success is not None and not np.isfinite(success).any():
+        success = None
+    rows = 3 if success is None else 4
+    figure, axes = plt.subplots(rows, 2, figsize=(12, 1 + 3 * rows), sharex="col", sharey="row")
     for column, (key, unit, label) in enumerate(
         (("transitions", 1e3, "environment steps (thousands)"), ("seconds", 60.0, "minutes"))
     ):
         x = training[key] / unit
-        returns, critic, temperature = axes[:, column]
+        returns, critic, temperature = axes[:3, column]
         returns.plot(x, training["episode_return"], lw=0.8, alpha=0.5, label="training episodes")
         if evaluations:
             ex, mean = evaluations[key] / unit, evaluations["return_mean"]
@@ -53,10 +57,16 @@ def draw(directory: Path) -> Path | None:
         critic.set_yscale("symlog")
         temperature.plot(x, training["temperature"], color="C2", label="temperature")
         temperature.set_yscale("log")
-        temperature.set_xlabel(label)
+        axes[-1, column].set_xlabel(label)
+        if success is not None:
+            axes[3, column].plot(
+                evaluations[key] / unit, success, "o-", ms=3, color="C3", label="success rate"
+            )
+            axes[3, column].set_ylim(-0.02, 1.02)
         for axis in axes[:, column]:
             axis.grid(alpha=0.3)
-    for axis, label in zip(axes[:, 0], ("return", "loss", "temperature"), strict=True):
+    labels = ("return", "loss", "temperature", "success rate")
+    for axis, label in zip(axes[:, 0], labels[:rows], strict=True):
         axis.set_ylabel(label)
         axis.legend(loc="best", fontsize=8)
     figure.suptitle(directory.name)

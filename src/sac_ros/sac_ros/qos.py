@@ -1,9 +1,10 @@
-"""The QoS profile of every topic between actor and learner (docs/architecture.md has the table).
+"""The QoS profile of every topic of the suite (docs/architecture.md has the table).
 
 Pass `OVERRIDABLE` as `qos_overriding_options` wherever one of these is used, so that a user can
 change a profile through `qos_overrides./<topic>.<publisher|subscription>.<policy>` parameters.
 """
 
+from rclpy.duration import Duration
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions, QoSPolicyKind
 
@@ -23,6 +24,21 @@ POLICY = _reliable(1, DurabilityPolicy.TRANSIENT_LOCAL)
 STATUS = _reliable(1, DurabilityPolicy.TRANSIENT_LOCAL)
 # One subscription hears every actor's status: a depth of 1 would keep one actor's only.
 STATUS_OF_MANY = _reliable(32, DurabilityPolicy.TRANSIENT_LOCAL)
+# Robot state is wanted new, not whole; best effort also matches reliable publishers.
+ROBOT_STATE = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=1,
+    reliability=ReliabilityPolicy.BEST_EFFORT,
+    durability=DurabilityPolicy.VOLATILE,
+)
+# A command must arrive, or be forgotten: a late one would move the robot for an old reason.
+ROBOT_COMMAND = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.VOLATILE,
+    lifespan=Duration(seconds=0.5),
+)
 DIAGNOSTICS = _reliable(1, DurabilityPolicy.VOLATILE)
 
 OVERRIDABLE = QoSOverridingOptions(

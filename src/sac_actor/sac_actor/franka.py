@@ -1,0 +1,184 @@
+"""A task on a Franka behind its ROS topics: the same for the robot and for its simulation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+from rclpy.node import Node
+
+from sac_actor.commands import ADAPTERS
+from sac_actor.environment import EpisodeCut, Float32, Interrupted, Step
+from sac_actor.gripper import GripperClient
+from sac_actor.parameters import RobotParameters
+from sac_actor.robot_state import Joints, RobotTopics, nanoseconds
+from sac_actor.safety import SafetyFilter
+from sac_envs.robots import ROBOTS, Float64
+from sac_envs.task import Gripping, RobotState
+from sac_envs.tasks import make_task
+from sac_msgs.srv import ResetEpisode
+from sac_ros.parameters import UserError
+
+RESET_TIMEOUT = 60.0  # s; a robot has to drive to its start
+MOVING = 0.005  # m between target and tool from which on the robot should be moving
+
+
+class FrankaEnvironment:
+    """A `Task` on the robot's topics. `step` sends a command and returns at the next tick.
+
+    A tick is due when the joint state's stamp reaches the last tick's plus one control period: at
+    1 kHz on the robot as in lockstep simulation. Topics are taken in on a node of its own,
+    `<node>_robot`, by the thread that calls `reset` and `step`; the gripper's actions belong to
+    `node`.
+    """
+
+    paces_itself = True
+
+    def __init__(
+        self,
+        node: Node,
+        parameters: RobotParameters,
+        go_on: Callable[[], bool],
+    ) -> None:
+        p = parameters
+        try:
+            self.task = make_task(p.task)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+        self.name = self.task.name
+        self.observation_size = self.task.observation_size
+        self.action_size = self.task.action_size
+        self._go_on = go_on
+        robot = ROBOTS[p.robot_type]
+        self._period = round(1e9 / self.task.control_rate)  # ns
+        self.safety = SafetyFilter(
+            robot, self.task, max_distance=self.task.action_scale, period=self._period / 1e9
+        )
+        self._robot_node = Node(
+            f"{node.get_name()}_robot",
+            namespace=node.get_namespace(),
+            context=node.context,
+            start_parameter_services=False,
+            enable_rosout=False,
+        )
+        self.topics = RobotTopics(
+            self._robot_node, robot, self.task, p.state_timeout, p.object_max_age, go_on
+        )
+        self.commands = ADAPTERS[p.command](self._robot_node, robot, self._period / 1e9)
+        self._reset_client = self._robot_node.create_client(ResetEpisode, "reset_episode")
+        self._gripper = (
+            GripperClient(node, self.task.open_width) if self.task.uses_gripper else None
+        )
+        self._gripping = Gripping(self.task.gripper_dwell)
+        self._random = np.random.default_rng()
+        self._joints: Joints | None = None
+        self._state: RobotState
+        self._jacobian: Float64
+        self._steps = 0
+        self.target: Float64 | None = None  # (3,) m, what was commanded last
+
+    def reset(self, seed: int | None = None) -> Float32:
+        """Have the episode's start made, and wait for the first state of it."""
+        if seed is not None:
+            self._random = np.random.default_rng(seed)
+        stamp = self._ask_for_start(int(self._random.integers(2**63)))
+        self._gripping.reset(False, stamp / 1e9)
+        self.topics.begin()
+        self._take(self.topics.wait(stamp, moving=False))
+        assert self._joints is not None
+        self.topics.check_tool_frame(self._joints)
+        self._steps = 0
+        self.target = None
+        return self.task.observe(self._state)
+
+    def _ask_for_start(self, seed: int) -> int:
+        """Call the reset service; the stamp (ns) from which on the episode is there."""
+        client = self._reset_client
+        deadline = time.monotonic() + RESET_TIMEOUT
+        patience = time.monotonic() + 5.0
+        while not client.service_is_ready():
+            if time.monotonic() > patience:
+                raise EpisodeCut(
+                    f"no service {self._robot_node.resolve_service_name('reset_episode')}: start "
+                    "franka_sim_bridge, or sac_actor's robot_reset on the robot"
+                )
+            self._spin()
+        future = client.call_async(ResetEpisode.Request(task=self.name, seed=seed))
+        while not future.done():
+            if time.monotonic() > deadline:
+                client.remove_pending_request(future)
+                raise EpisodeCut(f"the episode's start was not reached in {RESET_TIMEOUT:g} s")
+            self._spin()
+        response = future.result()
+        if response is None or not response.success:
+            raise EpisodeCut(f"no start: {response.message if response else 'service failed'}")
+        return nanoseconds(response.stamp)
+
+    def _spin(self) -> None:
+        if not self._go_on():
+            raise Interrupted
+        self.topics.spin(0.05)
+
+    def _take(self, joints: Joints) -> None:
+        self._joints = joints
+        self._state, self._jacobian = self.topics.state(joints, self._gripping.closed)
+
+    def step(self, action: Float32) -> Step:
+        """Filter and send what `action` asks for, and wait for the next tick."""
+        joints, state = self._joints, self._state
+        assert joints is not None
+        command = self.task.command(state, self.safety.action(action))
+        command, displacement = self.safety.filter(command, state, joints.q, self._jacobian)
+        self.target = command.position
+        if self._gripper is not None and self._gripping.decide(command.close_gripper, state.time):
+            if self._gripping.closed:
+                self._gripper.close_fingers()
+            else:
+                self._gripper.open_fingers()
+        self.commands.send(command, joints, displacement)
+        moving = float(np.abs(command.position - state.tool_position).max()) > MOVING
+        try:
+            self._take(self.topics.wait(joints.stamp + self._period, moving))
+        except EpisodeCut as cut:
+            self.commands.hold(joints)
+            raise EpisodeCut(str(cut), self._last_known(joints)) from None
+        except Interrupted:
+            self.commands.hold(joints)
+            raise
+        self._steps += 1
+        return self._outcome()
+
+    def _last_known(self, before: Joints) -> Step | None:
+        """The step that was cut, if there is a whole state after its action."""
+        now = self.topics.joints
+        if now is None or now.stamp <= before.stamp or not self.topics.complete(now):
+            return None
+        self._take(now)
+        return self._outcome()
+
+    def _outcome(self) -> Step:
+        state = self._state
+        success = self.task.success(state)
+        return Step(
+            observation=self.task.observe(state),
+            reward=self.task.reward(state),
+            terminated=success,
+            truncated=self._steps >= self.task.max_episode_steps and not success,
+            success=success,
+        )
+
+    def diagnose(self) -> dict[str, object]:
+        """Values for /diagnostics."""
+        values: dict[str, object] = {f"clipped_{k}": n for k, n in self.safety.clips.items()}
+        values["messages_refused"] = self.topics.refused
+        if self._gripper is not None:
+            values["gripper_goals"] = self._gripper.goals
+        return values
+
+    def close(self) -> None:
+        """Give the node, its executor and the gripper's clients back."""
+        self.topics.close()
+        if self._gripper is not None:
+            self._gripper.destroy()
+        self._robot_node.destroy_node()

@@ -1,0 +1,28 @@
+"""Parameters that every node of this package with an environment has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sac_envs.robots import ROBOTS
+from sac_ros.parameters import NodeParameters, parameter
+
+
+@dataclass(frozen=True)
+class RobotParameters(NodeParameters):
+    """What the environment is, and how the robot is spoken to when it is one."""
+
+    env_id: str = parameter("HalfCheetah-v4", "Gymnasium environment, when no task is given")
+    task: str = parameter("", "Task on the robot's topics; empty = env_id in this process")
+    robot_type: str = parameter("fr3", "Arm behind the topics", choices=tuple(ROBOTS))
+    command: str = parameter(
+        "cartesian_impedance",
+        "Motion controller that is spoken to",
+        choices=("cartesian_impedance", "joint_trajectory", "joint_velocity"),
+    )
+    state_timeout: float = parameter(
+        1.0, "s without a joint state after which the episode is stopped", minimum=0.05
+    )
+    object_max_age: float = parameter(
+        0.3, "s that the pose of an object may be old when it is used", minimum=0.01
+    )
