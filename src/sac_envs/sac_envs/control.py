@@ -158,7 +158,7 @@ class CartesianImpedance(Law):
         wrench = self._stiffness * error - self._damping * (jacobian @ dq)
         if self._age % self.PROJECTOR_PERIOD == 0:
             inertia = jacobian @ jacobian.T
-            inertia.flat[::7] += 1e-3
+            inertia.flat[::7] += 1e-4
             self._projector = np.eye(7) - jacobian.T @ np.linalg.solve(inertia, jacobian)
         self._age += 1
         posture = gains.k_null * (self.posture - world.q) - gains.d_null * dq

@@ -152,13 +152,14 @@ def make_mjcf(
         f'<motor name="joint{i}" joint="joint{i}" ctrllimited="true" ctrlrange="{-t} {t}"/>'
         for i, t in enumerate(robot.torque_max, start=1)
     )
+    # With ten iterations of the line search a held cube may jump out of the fingers.
     # The published inertia of the Panda's link 4 is no body's (its least two moments are together
     # less than the third): balanceinertia replaces such moments, and only these, by their mean.
     return f"""
 <mujoco model="{robot.robot_type}">
   <compiler angle="radian" autolimits="true" balanceinertia="true"/>
   <option timestep="{physics_step}" integrator="implicitfast" cone="elliptic" impratio="10"
-          iterations="20" ls_iterations="10"/>
+          iterations="20" ls_iterations="20"/>
   <size memory="4M"/>
   <visual>
     <headlight ambient="0.4 0.4 0.4" diffuse="0.3 0.3 0.3" specular="0.1 0.1 0.1"/>
