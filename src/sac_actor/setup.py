@@ -15,6 +15,7 @@ setup(
             "actor = sac_actor.node:main",
             "evaluate = sac_actor.evaluate:main",
             "render = sac_actor.render:main",
+            "robot_reset = sac_actor.robot_reset:main",
         ]
     },
 )

@@ -11,6 +11,7 @@ from rclpy.node import Node
 from sac_actor.commands import ADAPTERS
 from sac_actor.environment import EpisodeCut, Float32, Interrupted, Step
 from sac_actor.gripper import GripperClient
+from sac_actor.markers import EpisodeMarkers
 from sac_actor.parameters import RobotParameters
 from sac_actor.robot_state import Joints, RobotTopics, nanoseconds
 from sac_actor.safety import SafetyFilter
@@ -71,12 +72,13 @@ class FrankaEnvironment:
             GripperClient(node, self.task.open_width) if self.task.uses_gripper else None
         )
         self._gripping = Gripping(self.task.gripper_dwell)
+        self._markers = EpisodeMarkers(self._robot_node, self.task)
         self._random = np.random.default_rng()
         self._joints: Joints | None = None
         self._state: RobotState
         self._jacobian: Float64
         self._steps = 0
-        self.target: Float64 | None = None  # (3,) m, what was commanded last
+        self._return = 0.0
 
     def reset(self, seed: int | None = None) -> Float32:
         """Have the episode's start made, and wait for the first state of it."""
@@ -88,8 +90,7 @@ class FrankaEnvironment:
         self._take(self.topics.wait(stamp, moving=False))
         assert self._joints is not None
         self.topics.check_tool_frame(self._joints)
-        self._steps = 0
-        self.target = None
+        self._steps, self._return = 0, 0.0
         return self.task.observe(self._state)
 
     def _ask_for_start(self, seed: int) -> int:
@@ -130,7 +131,6 @@ class FrankaEnvironment:
         assert joints is not None
         command = self.task.command(state, self.safety.action(action))
         command, displacement = self.safety.filter(command, state, joints.q, self._jacobian)
-        self.target = command.position
         if self._gripper is not None and self._gripping.decide(command.close_gripper, state.time):
             if self._gripping.closed:
                 self._gripper.close_fingers()
@@ -147,7 +147,10 @@ class FrankaEnvironment:
             self.commands.hold(joints)
             raise
         self._steps += 1
-        return self._outcome()
+        step = self._outcome()
+        self._return += step.reward
+        self._markers.show(self._state, command.position, step.reward, self._return)
+        return step
 
     def _last_known(self, before: Joints) -> Step | None:
         """The step that was cut, if there is a whole state after its action."""

@@ -100,8 +100,9 @@ class Task:
     control_rate = 10.0  # Hz, actions per second
     max_episode_steps = 40
     action_scale = 0.05  # m
-    workspace_low: Float64 = np.array([0.25, -0.30, 0.01])  # m, of the tool
-    workspace_high: Float64 = np.array([0.65, 0.30, 0.45])
+    # Of the tool, m. All of it is within the conservative joint box with the tool pointing down.
+    workspace_low: Float64 = np.array([0.40, -0.30, 0.01])
+    workspace_high: Float64 = np.array([0.66, 0.30, 0.42])
     rotation: Float64 = TOOL_DOWN
     home: tuple[float, ...] = HOME
 

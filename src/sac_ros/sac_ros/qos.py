@@ -39,6 +39,7 @@ ROBOT_COMMAND = QoSProfile(
     durability=DurabilityPolicy.VOLATILE,
     lifespan=Duration(seconds=0.5),
 )
+MARKERS = _reliable(1, DurabilityPolicy.VOLATILE)
 DIAGNOSTICS = _reliable(1, DurabilityPolicy.VOLATILE)
 
 OVERRIDABLE = QoSOverridingOptions(

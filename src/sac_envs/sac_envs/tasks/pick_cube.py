@@ -8,6 +8,7 @@ from sac_envs.task import OPEN, Box, Component, Float32, Pose, RobotState, Start
 
 CUBE_SIZE = 0.04  # m
 LIFT = 0.15  # m that the cube must gain
+FAR = 0.5  # m beyond which distance costs no more: a cube that was flung away is lost anyway
 TOUCH = 0.05  # m: farther from the tool than this the cube is not held
 
 
@@ -17,7 +18,7 @@ class PickCube(Task):
     ### Observation
     | index | name | unit | bounds |
     |---|---|---|---|
-    | 0-2 | tool position x, y, z | 0.2 m, about (0.45, 0, 0.15) | -inf .. inf |
+    | 0-2 | tool position x, y, z | 0.2 m, about (0.52, 0, 0.15) | -inf .. inf |
     | 3-5 | tool velocity x, y, z | 0.5 m/s | -inf .. inf |
     | 6 | gripper width | 0.08 m | 0 .. 1 |
     | 7 | gripper commanded to close | | -1 or 1 |
@@ -30,11 +31,11 @@ class PickCube(Task):
     As of every `Task`: displacement of the tool (0.05 m) and gripper.
 
     ### Reward
-    −d − 0.5·(1 − lift) and +5 on success, with d the distance from tool to cube in m and lift cut
-    to 0 .. 1. It is negative until success, so that finishing early is worth it.
+    −d − (1 − lift) and +5 on success, with d the distance from tool to cube in m, at most 0.5, and
+    lift cut to 0 .. 1. It is negative until success, so that finishing early is worth it.
 
     ### Start
-    Cube uniformly in x 0.30 .. 0.60 m, y ±0.20 m; tool near (0.45, 0, 0.25) ± 0.05 m, open gripper.
+    Cube uniformly in x 0.42 .. 0.64 m, y ±0.20 m; tool near (0.52, 0, 0.25) ± 0.05 m, open gripper.
 
     ### Episode end
     Terminated when the cube is lifted by 0.15 m and within 0.05 m of the tool. Truncated after 40
@@ -42,14 +43,14 @@ class PickCube(Task):
     """
 
     name = "pick_cube"
-    objects = (Box("cube", (CUBE_SIZE,) * 3, 0.05, (0.45, 0.0, CUBE_SIZE / 2)),)
-    cube_low = np.array([0.30, -0.20])
-    cube_high = np.array([0.60, 0.20])
-    tool_start = np.array([0.45, 0.0, 0.25])
+    objects = (Box("cube", (CUBE_SIZE,) * 3, 0.05, (0.52, 0.0, CUBE_SIZE / 2)),)
+    cube_low = np.array([0.42, -0.20])
+    cube_high = np.array([0.64, 0.20])
+    tool_start = np.array([0.52, 0.0, 0.25])
     tool_spread = 0.05
     success_reward = 5.0
 
-    _center = np.array([0.45, 0.0, 0.15])
+    _center = np.array([0.52, 0.0, 0.15])
 
     @property
     def observations(self) -> tuple[Component, ...]:
@@ -103,7 +104,7 @@ class PickCube(Task):
     def reward(self, state: RobotState) -> float:
         lift = min(max(self._lift(state), 0.0), 1.0)
         bonus = self.success_reward if self.success(state) else 0.0
-        return bonus - self._distance(state) - 0.5 * (1.0 - lift)
+        return bonus - min(self._distance(state), FAR) - (1.0 - lift)
 
 
 class PickCubeSparse(PickCube):

@@ -17,7 +17,7 @@ class Reach(Task):
     ### Observation
     | index | name | unit | bounds |
     |---|---|---|---|
-    | 0-2 | tool position x, y, z | 0.2 m, about (0.45, 0, 0.25) | -inf .. inf |
+    | 0-2 | tool position x, y, z | 0.2 m, about (0.52, 0, 0.25) | -inf .. inf |
     | 3-5 | tool velocity x, y, z | 0.5 m/s | -inf .. inf |
     | 6-8 | target minus tool, far: x, y, z | 0.2 m | -2 .. 2 |
     | 9-11 | target minus tool, near: x, y, z | 0.025 m | -2 .. 2 |
@@ -29,7 +29,7 @@ class Reach(Task):
     −d, and +1 on success, with d the distance from tool to target in m.
 
     ### Start
-    Target uniformly in x 0.35 .. 0.60, y ±0.20, z 0.10 .. 0.40 m; tool near (0.45, 0, 0.25)
+    Target uniformly in x 0.42 .. 0.64, y ±0.20, z 0.10 .. 0.40 m; tool near (0.52, 0, 0.25)
     ± 0.05 m.
 
     ### Episode end
@@ -39,9 +39,9 @@ class Reach(Task):
     name = "reach"
     uses_gripper = False
     goals = ("target",)
-    target_low = np.array([0.35, -0.20, 0.10])
-    target_high = np.array([0.60, 0.20, 0.40])
-    tool_start = np.array([0.45, 0.0, 0.25])
+    target_low = np.array([0.42, -0.20, 0.10])
+    target_high = np.array([0.64, 0.20, 0.40])
+    tool_start = np.array([0.52, 0.0, 0.25])
     tool_spread = 0.05
 
     @property
