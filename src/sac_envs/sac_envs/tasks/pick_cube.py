@@ -20,7 +20,7 @@ class PickCube(Task):
     |---|---|---|---|
     | 0-2 | tool position x, y, z | 0.2 m, about (0.52, 0, 0.15) | -inf .. inf |
     | 3-5 | tool velocity x, y, z | 0.5 m/s | -inf .. inf |
-    | 6 | gripper width | 0.08 m | 0 .. 1 |
+    | 6 | gripper width | 0.08 m | -inf .. inf |
     | 7 | gripper commanded to close | | -1 or 1 |
     | 8-10 | cube position x, y, z | as the tool's | -inf .. inf |
     | 11-13 | cube minus tool, far: x, y, z | 0.2 m | -2 .. 2 |
