@@ -38,8 +38,9 @@ def _specification(name: str, entry: str) -> Any:
         return mujoco_menagerie.get(name).spec(entry)
     except (mujoco_menagerie.MenagerieError, OSError, ValueError) as error:
         # OSError: the cache cannot be written; ValueError: MuJoCo cannot read the files.
+        reason = " ".join(str(error).split())
         raise MenagerieUnavailable(
-            f"the meshes of {name} could not be had ({error}); download them where the network "
+            f"the meshes of {name} could not be had ({reason}); download them where the network "
             f"allows it ('mujoco-menagerie path {name}'), or use visuals 'primitive'"
         ) from error
 
