@@ -67,6 +67,8 @@ def rotation_error(target: Float64, current: Float64) -> Float64:
 # Tool pointing straight down, fingers opening along y: the orientation at the home position.
 TOOL_DOWN = np.diag([1.0, -1.0, -1.0])
 
+LARGEST_STEP = 0.5  # rad of any joint in one iteration of `inverse`
+
 _FIXED = [(rotation_x(roll), np.array(xyz)) for xyz, roll in JOINT_ORIGINS]
 _TOOL = _FIXED[7][0] @ rotation_z(HAND_YAW)
 _TOOL_OFFSET = _FIXED[7][1] + _FIXED[7][0] @ np.array(HAND_TCP)
@@ -122,6 +124,8 @@ def inverse(
             break
         damped = jacobian @ jacobian.T + 1e-4 * np.eye(6)
         step = jacobian.T @ np.linalg.solve(damped, error)
+        # A longer step leaves where the Jacobian holds, and may end with another elbow for good.
+        step *= min(1.0, LARGEST_STEP / np.abs(step).max())
         q = np.clip(q + step, robot.conservative_min, robot.conservative_max)
     here, orientation, _ = forward(q)
     left = max(

@@ -38,8 +38,8 @@ FINGER_STIFFNESS = 3000.0  # N/m of the hand's own position control
 FINGER_DAMPING = 120.0  # N·s/m
 FINGER_ARMATURE = 0.2  # kg, spindle and motor
 
-CAMERA = (1.60, -0.95, 0.80)  # m
-CAMERA_LOOKS_AT = (0.24, 0.0, 0.29)  # m
+CAMERA = (1.58, -0.95, 0.80)  # m
+CAMERA_LOOKS_AT = (0.33, -0.02, 0.24)  # m
 
 # Where a link's body runs, in its own frame: capsules (from, to, radius).
 LINK_CAPSULES: Mapping[int, Sequence[tuple[Sequence[float], Sequence[float], float]]] = {

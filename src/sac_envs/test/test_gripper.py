@@ -14,14 +14,20 @@ from sac_envs.tasks.pick_cube import CUBE_SIZE, PickCube
 from sac_envs.world import World
 
 
+def turned(yaw: float, x: float, y: float) -> Pose:
+    """A cube on the table."""
+    quaternion = np.array([0.0, 0.0, np.sin(yaw / 2), np.cos(yaw / 2)])
+    return Pose(np.array([x, y, CUBE_SIZE / 2]), quaternion)
+
+
 class Bench:
-    """A world with a cube, the arm under impedance control, and the hand."""
+    """A world with a cube (below the tool), the arm under impedance control, and the hand."""
 
     def __init__(self, tool: Float64, cube: Pose | None = None) -> None:
         self.world = World(FR3, PickCube.objects)
         q, error = inverse(FR3, tool, TOOL_DOWN, np.array(HOME))
         assert error < 1e-3
-        self.world.reset(q, 0.08, {} if cube is None else {"cube": cube})
+        self.world.reset(q, 0.08, {"cube": cube or turned(0.0, tool[0], tool[1])})
         self.gripper = Gripper(self.world)
         self.gripper.reset()
         self.law = CartesianImpedance()
@@ -53,11 +59,6 @@ class Bench:
 
 
 ABOVE = np.array([0.45, 0.0, 0.30])
-
-
-def turned(yaw: float, x: float, y: float) -> Pose:
-    quaternion = np.array([0.0, 0.0, np.sin(yaw / 2), np.cos(yaw / 2)])
-    return Pose(np.array([x, y, CUBE_SIZE / 2]), quaternion)
 
 
 @pytest.mark.parametrize("speed", [0.05, 0.1, 0.2])

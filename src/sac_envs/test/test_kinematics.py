@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 
 from sac_envs import kinematics
 from sac_envs.robots import FR3, HOME, ROBOTS, Float64, Robot
+from sac_envs.task import Task
 from sac_envs.world import World
 
 both = pytest.mark.parametrize("robot", ROBOTS.values(), ids=ROBOTS)
@@ -61,15 +64,12 @@ def test_inverse_returns_to_the_pose_that_forward_gives(robot: Robot) -> None:
         assert np.all((robot.conservative_min <= found) & (found <= robot.conservative_max))
 
 
-def test_inverse_reaches_a_table_in_front_of_the_robot_from_home() -> None:
-    # Nearer than x = 0.40 m the elbow leaves the conservative box while the tool points down.
-    for x in (0.42, 0.50, 0.65):
-        for y in (-0.3, 0.0, 0.3):
-            for z in (0.01, 0.45):
-                _, error = kinematics.inverse(
-                    FR3, np.array([x, y, z]), kinematics.TOOL_DOWN, np.array(HOME)
-                )
-                assert error < 1e-3, (x, y, z)
+@both
+def test_inverse_reaches_the_whole_workspace_of_the_tasks_from_home(robot: Robot) -> None:
+    sides = zip(Task.workspace_low, Task.workspace_high, strict=True)
+    for place in product(*(np.linspace(low, high, 5) for low, high in sides)):
+        _, error = kinematics.inverse(robot, np.array(place), Task.rotation, np.array(HOME))
+        assert error < 1e-3, place
 
 
 def test_inverse_says_how_far_a_pose_out_of_reach_is() -> None:

@@ -67,7 +67,7 @@ def test_the_cube_moves_in_the_picture_as_it_does_in_the_world(world: World) -> 
 
 def test_every_corner_of_the_task_is_in_the_picture(world: World) -> None:
     renderer = renderer_of(world, 320, 240)
-    for x in (0.30, 0.60):
+    for x in (0.42, 0.64):
         for y in (-0.20, 0.20):
             for z in (0.02, 0.25):
                 world.reset(np.array(HOME), 0.08, {"cube": Pose(np.array([x, y, z]))})
