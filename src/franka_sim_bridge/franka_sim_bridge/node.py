@@ -12,8 +12,11 @@ from dataclasses import dataclass
 
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
+from mujoco_ros2_control_msgs.srv import ResetWorld, SetPause, StepSimulation
 
 from franka_sim_bridge.commands import Commands
+from franka_sim_bridge.faults import KINDS, PRESETS
+from franka_sim_bridge.interface import Interface
 from franka_sim_bridge.publishers import StatePublishers
 from franka_sim_bridge.simulation import Simulation
 from sac_envs.robots import ROBOTS
@@ -24,6 +27,7 @@ from sac_ros import node
 from sac_ros.parameters import NodeParameters, UserError, parameter
 
 CATCH_UP = 0.1  # s of wall time that a delayed simulation tries to make good
+MOST_STEPS = 100_000  # physics steps of one call
 SLICE = 0.01  # s of wall time after which the simulation looks for jobs and signals
 
 
@@ -55,6 +59,53 @@ class Parameters(NodeParameters):
     convenience_publish_rate: float = parameter(
         100.0, "Hz of poses, wrenches and objects", minimum=1.0, maximum=1000.0
     )
+    robot_state_rate: float = parameter(
+        30.0, "Hz of franka_robot_state_broadcaster/robot_state", minimum=0.0, maximum=1000.0
+    )
+    marker_rate: float = parameter(5.0, "Hz of markers, 0 = none", minimum=0.0, maximum=30.0)
+    camera_rate: float = parameter(
+        0.0, "Hz of camera/image_raw, 0 = none", minimum=0.0, maximum=60.0
+    )
+    motion_controller: str = parameter(
+        "cartesian_impedance_controller",
+        "Motion controller that is active at the start",
+        choices=(
+            "cartesian_impedance_controller",
+            "joint_trajectory_controller",
+            "joint_velocity_controller",
+            "joint_effort_controller",
+            "joint_position_controller",
+        ),
+    )
+    collision_thresholds: str = parameter(
+        "learning", "Collision thresholds at the start", choices=tuple(PRESETS)
+    )
+    strict_motion_generators: bool = parameter(
+        False, "Steps of position and velocity commands raise the robot's discontinuity errors"
+    )
+    fault: str = parameter(
+        "none",
+        "Inject a fault, once for each time it is set",
+        choices=(
+            "none",
+            *KINDS,
+            "user_stop",
+            "release_user_stop",
+            "guiding",
+            "release_guiding",
+            "nan_joint_states",
+        ),
+        live=True,
+    )
+    drop_joint_states: bool = parameter(
+        False, "Inject: franka/joint_states falls silent", live=True
+    )
+    freeze_joint_states: bool = parameter(
+        False, "Inject: franka/joint_states with old values and fresh stamps", live=True
+    )
+    state_latency: float = parameter(
+        0.0, "Inject: s by which state is published late", minimum=0.0, maximum=5.0, live=True
+    )
 
 
 class Bridge(node.SacNode[Parameters]):
@@ -67,6 +118,8 @@ class Bridge(node.SacNode[Parameters]):
         self._armed = False  # in lockstep: whether time waits for commands
         self._reference = (0.0, 0)  # wall time and simulated ns that belong together
         self._rate_mark = (time.monotonic(), 0)
+        self._paused = False
+        self._injected = "none"
 
     def configure(self) -> None:
         p = self.parameters
@@ -76,15 +129,34 @@ class Bridge(node.SacNode[Parameters]):
                 f"joint_state_rate {p.joint_state_rate:g} Hz: expected at most one message per "
                 f"physics step, {1.0 / p.physics_step:g} Hz"
             )
-        self.simulation = Simulation(make_task(p.task), ROBOTS[p.robot_type], p.physics_step)
+        self.simulation = Simulation(
+            make_task(p.task),
+            ROBOTS[p.robot_type],
+            p.physics_step,
+            motion_controller=p.motion_controller,
+            thresholds=p.collision_thresholds,
+            strict_motion_generators=p.strict_motion_generators,
+        )
+        self.simulation.manager.warn = lambda text: self.get_logger().error(text)
+        self.simulation.faults.on_fault.append(self._on_fault)
         self.simulation.reset_episode(p.seed)
         self._commands = Commands(self, self.simulation)
         self.simulation.wake = self._commands.inbox.wake
         self._state = StatePublishers(
-            self, self.simulation, p.joint_state_rate, p.convenience_publish_rate
+            self,
+            self.simulation,
+            joint_state_rate=p.joint_state_rate,
+            convenience_publish_rate=p.convenience_publish_rate,
+            robot_state_rate=p.robot_state_rate,
+            marker_rate=p.marker_rate,
+            camera_rate=p.camera_rate,
         )
+        self._interface = Interface(self, self.simulation)
         self._services = [
-            self.create_service(ResetEpisode, "reset_episode", self._on_reset_episode)
+            self.create_service(ResetEpisode, "reset_episode", self._on_reset_episode),
+            self.create_service(SetPause, "sim/set_pause", self._on_set_pause),
+            self.create_service(StepSimulation, "sim/step_simulation", self._on_step),
+            self.create_service(ResetWorld, "sim/reset_world", self._on_reset_world),
         ]
         gc.collect()
         gc.freeze()  # a full collection would look at half a million objects in mid-tick
@@ -104,6 +176,8 @@ class Bridge(node.SacNode[Parameters]):
     def cleanup(self) -> None:
         if hasattr(self, "simulation"):
             self.simulation.close()
+            self._state.close()
+            self._interface.destroy()
             self._commands.destroy()
             for service in self._services:
                 self.destroy_service(service)
@@ -122,10 +196,39 @@ class Bridge(node.SacNode[Parameters]):
 
     def work(self) -> None:
         self.simulation.run_jobs()
-        if self.parameters.lockstep and self._armed:
+        self._inject()
+        if self._paused:
+            self._commands.inbox.wait(min(0.05, self._state.publish_standing()))
+        elif self.parameters.lockstep and self._armed and self._may_be_commanded():
             self._lockstep()
         else:
             self._run_free()
+
+    def _may_be_commanded(self) -> bool:
+        """Whether anything listens to commands: without it lockstep would wait for ever."""
+        return self.simulation.manager.active_motion is not None
+
+    def _inject(self) -> None:
+        """Do what the fault parameters say."""
+        p, state = self.parameters, self._state
+        state.drop, state.freeze = p.drop_joint_states, p.freeze_joint_states
+        state.outbox.latency = p.state_latency
+        if p.fault == self._injected:
+            return
+        self._injected = p.fault
+        if p.fault == "nan_joint_states":
+            state.nan_once = True
+        elif p.fault != "none":
+            self.get_logger().warning(f"Injected: {p.fault}")
+            self.simulation.faults.inject(p.fault)
+
+    def _on_fault(self) -> None:
+        errors = ", ".join(sorted(self.simulation.faults.current_errors)) or "stopped by a person"
+        self.get_logger().error(
+            f"Robot stopped at simulated {self.simulation.time:.3f} s: {errors}. To go on: "
+            "action_server/error_recovery, then set_hardware_component_state active, then "
+            "activate the broadcasters and a motion controller"
+        )
 
     def _run_free(self) -> None:
         """Simulate until something is due, and publish it when its time has come."""
@@ -155,8 +258,11 @@ class Bridge(node.SacNode[Parameters]):
             left = silent_after - time.monotonic()
             if left <= 0.0:
                 break
-            commands.inbox.wait(min(left, self._state.publish_clock()))
+            commands.inbox.wait(min(left, self._state.publish_standing()))
             self.simulation.run_jobs()
+            self._inject()
+            if self._paused or not self._may_be_commanded():
+                return
             if not self.active.is_set():
                 return
         self._armed = False
@@ -225,6 +331,52 @@ class Bridge(node.SacNode[Parameters]):
         response.stamp = Time(sec=seconds, nanosec=nanoseconds)
         return response
 
+    def _on_set_pause(
+        self, request: SetPause.Request, response: SetPause.Response
+    ) -> SetPause.Response:
+        def pause() -> None:
+            self._paused = bool(request.paused)
+
+        self.simulation.call(pause)
+        response.success = True
+        response.message = "paused" if request.paused else "running"
+        return response
+
+    def _on_step(
+        self, request: StepSimulation.Request, response: StepSimulation.Response
+    ) -> StepSimulation.Response:
+        def step() -> str:
+            if not self._paused:
+                return "not paused: call sim/set_pause first"
+            if not 0 < request.steps <= MOST_STEPS:
+                return f"steps: expected 1 to {MOST_STEPS}, got {request.steps}"
+            self._commands.inbox.receive()
+            for _ in range(request.steps):
+                self.simulation.step()
+            self._state.publish_all()
+            return ""
+
+        response.message = self.simulation.call(step)
+        response.success = not response.message
+        return response
+
+    def _on_reset_world(
+        self, request: ResetWorld.Request, response: ResetWorld.Response
+    ) -> ResetWorld.Response:
+        overrides = request.state_overrides
+        if request.keyframe not in ("", "home"):
+            response.message = f"no keyframe {request.keyframe[:32]!r}: expected home"
+        elif overrides.joint_states.name or overrides.free_joints:
+            response.message = "state_overrides are not supported: expected none"
+        else:
+            self.simulation.call(self._reset_world)
+            response.success = True
+        return response
+
+    def _reset_world(self) -> None:
+        self.simulation.reset_world()
+        self._state.publish_all()
+
     def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
         if not hasattr(self, "simulation"):
             return DiagnosticStatus.WARN, "not configured", {}
@@ -237,7 +389,12 @@ class Bridge(node.SacNode[Parameters]):
             "speed": f"{speed:.2f}",
             "lockstep": "waiting for commands" if self._armed else "off",
         }
-        return DiagnosticStatus.OK, "simulating", values
+        faults = self.simulation.faults
+        values["robot_mode"] = faults.robot_mode
+        if not faults.clear:
+            errors = ", ".join(sorted(faults.current_errors)) or "stopped by a person"
+            return DiagnosticStatus.ERROR, errors, values
+        return DiagnosticStatus.OK, "paused" if self._paused else "simulating", values
 
 
 def main() -> None:

@@ -8,16 +8,16 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import numpy as np
 
-from sac_envs.control import CartesianImpedance
-from sac_envs.task import start_positions
+from franka_sim_bridge.controllers import ControllerManager
+from franka_sim_bridge.faults import Faults
 from sac_envs.gripper import Gripper
-from sac_envs.robots import HAND, HOME, Robot
-from sac_envs.task import Pose, Task
+from sac_envs.robots import HAND, HOME, Float64, Robot
+from sac_envs.task import Pose, Task, start_positions
 from sac_envs.world import PHYSICS_STEP, World
 
 T = TypeVar("T")
@@ -30,13 +30,31 @@ class Simulation:
     Time is counted in whole physics steps, so that stamps are exact and the same in every run.
     """
 
-    def __init__(self, task: Task, robot: Robot, physics_step: float = PHYSICS_STEP) -> None:
+    def __init__(
+        self,
+        task: Task,
+        robot: Robot,
+        physics_step: float = PHYSICS_STEP,
+        *,
+        motion_controller: str = "cartesian_impedance_controller",
+        thresholds: str = "franka",
+        strict_motion_generators: bool = False,
+    ) -> None:
         self.task = task
         self.robot = robot
         self.world = World(robot, task.objects, physics_step)
         self.gripper = Gripper(self.world)
-        self.law = CartesianImpedance()
-        self.law.start(self.world)
+        self.manager = ControllerManager(
+            self.world,
+            robot,
+            active=motion_controller,
+            strict_motion_generators=strict_motion_generators,
+        )
+        self.faults = Faults(self.world, robot, thresholds)
+        self.manager.may_activate = lambda: self.faults.clear
+        self.manager.raise_error = self.faults.raise_error
+        self.faults.moving = lambda: self.manager.active_motion is not None
+        self.faults.on_fault.append(self.manager.fault)
         self.goals: dict[str, Pose] = {}  # of the running episode: poses without a body
         self.listeners: list[Callable[[], None]] = []
         self.wake: Callable[[], None] = lambda: None  # called when a job waits for the simulation
@@ -60,7 +78,9 @@ class Simulation:
     def step(self) -> None:
         """Advance by one physics step."""
         self.gripper.update()
-        self.world.step(self.law.torques(self.world))
+        time = self.steps * self.step_ns * 1e-9
+        self.world.step(self.manager.torques(time))
+        self.faults.check(time)
         self._advance()
 
     def _advance(self) -> None:
@@ -86,10 +106,10 @@ class Simulation:
         """Arm at home, hand open, objects where the task describes them; the goals stay."""
         self._reset(np.array(HOME), HAND.width_max, {})
 
-    def _reset(self, q: np.ndarray, width: float, objects: dict[str, Pose]) -> None:
+    def _reset(self, q: Float64, width: float, objects: dict[str, Pose]) -> None:
         self.world.reset(q, width, objects)
         self.gripper.reset()
-        self.law.start(self.world)
+        self.manager.reset()
         self._advance()
 
     def object_poses(self) -> dict[str, Pose]:
@@ -135,6 +155,3 @@ class Simulation:
                 self._jobs.get_nowait()[1].cancel()
             except queue.Empty:
                 return
-
-
-__all__ = ["CancelledError", "Simulation"]

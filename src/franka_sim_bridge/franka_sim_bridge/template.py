@@ -47,9 +47,13 @@ class Template:
 
     def __call__(self, stamp: tuple[int, int], *values: Any) -> bytes:
         """The serialized message with this stamp (s, ns) and these values, one per field."""
-        _STAMP.pack_into(self._buffer, _STAMP_AT, *stamp)
         for place, value in zip(self._places, values, strict=True):
             place[:] = value
+        return self.restamped(stamp)
+
+    def restamped(self, stamp: tuple[int, int]) -> bytes:
+        """The message with this stamp and the values of the last time."""
+        _STAMP.pack_into(self._buffer, _STAMP_AT, *stamp)
         return bytes(self._buffer)
 
 
