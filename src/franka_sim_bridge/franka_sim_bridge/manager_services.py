@@ -1,4 +1,4 @@
-"""The node `controller_manager`: its services, and the topic that tells of every change."""
+"""The services of ros2_control's controller_manager, and its activity topic."""
 
 from __future__ import annotations
 
@@ -27,123 +27,147 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from franka_sim_bridge.controllers import HARDWARE
 from franka_sim_bridge.simulation import Simulation
+from sac_ros import qos
 
-LATCHED = QoSProfile(
-    depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
+ACTIVITY = QoSProfile(
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
 STATES = {
     "unconfigured": State.PRIMARY_STATE_UNCONFIGURED,
     "inactive": State.PRIMARY_STATE_INACTIVE,
     "active": State.PRIMARY_STATE_ACTIVE,
+    "finalized": State.PRIMARY_STATE_FINALIZED,
 }
-UPDATE_RATE = 1000  # Hz, as the robot's controllers.yaml has it
+LABELS = {number: label for label, number in STATES.items()}
+PLUGIN = "franka_hardware/FrankaHardwareInterface"
+COMMANDS = ("position", "velocity", "effort")
 
 
-def lifecycle(label: str) -> State:
-    """A life-cycle state by its label."""
+def lifecycle_state(label: str) -> State:
+    """A state's message by its label."""
     return State(id=STATES[label], label=label)
 
 
 class ManagerServices:
-    """Offers the controller manager of a simulation under `controller_manager/`."""
+    """`controller_manager/...` on a node."""
 
     def __init__(self, node: Node, simulation: Simulation) -> None:
         self._node = node
         self._simulation = simulation
         self._manager = simulation.manager
+        self._rate = min(round(1e9 / simulation.step_ns), 65535)
         self._activity = node.create_publisher(
-            ControllerManagerActivity, "controller_manager/activity", LATCHED
+            ControllerManagerActivity,
+            "controller_manager/activity",
+            ACTIVITY,
+            qos_overriding_options=qos.OVERRIDABLE,
         )
-        offered = {
-            "list_controllers": (ListControllers, self._list_controllers),
-            "list_hardware_components": (ListHardwareComponents, self._list_components),
-            "list_hardware_interfaces": (ListHardwareInterfaces, self._list_interfaces),
-            "load_controller": (LoadController, self._load),
-            "configure_controller": (ConfigureController, self._configure),
-            "unload_controller": (UnloadController, self._unload),
-            "switch_controller": (SwitchController, self._switch),
-            "set_hardware_component_state": (SetHardwareComponentState, self._set_hardware),
-        }
         self._services = [
             node.create_service(kind, f"controller_manager/{name}", callback)
-            for name, (kind, callback) in offered.items()
+            for kind, name, callback in (
+                (ListControllers, "list_controllers", self._list_controllers),
+                (ListHardwareComponents, "list_hardware_components", self._list_components),
+                (ListHardwareInterfaces, "list_hardware_interfaces", self._list_interfaces),
+                (LoadController, "load_controller", self._load),
+                (ConfigureController, "configure_controller", self._configure),
+                (UnloadController, "unload_controller", self._unload),
+                (SwitchController, "switch_controller", self._switch),
+                (SetHardwareComponentState, "set_hardware_component_state", self._set_hardware),
+            )
         ]
         self._manager.on_change.append(self._publish_activity)
-        self._publish_activity()
+        simulation.call(self._publish_activity)
 
     def destroy(self) -> None:
-        """Give everything back."""
+        """Give services and topic back."""
         self._manager.on_change.remove(self._publish_activity)
         for service in self._services:
             self._node.destroy_service(service)
         self._node.destroy_publisher(self._activity)
 
+    # What is, on the simulation's thread.
+
     def _publish_activity(self) -> None:
         message = ControllerManagerActivity()
-        seconds, nanoseconds = divmod(self._simulation.time_ns, 10**9)
-        message.header.stamp.sec, message.header.stamp.nanosec = seconds, nanoseconds
+        stamp = message.header.stamp
+        stamp.sec, stamp.nanosec = divmod(self._simulation.time_ns, 10**9)
         message.controllers = [
-            NamedLifecycleState(name=c.name, state=lifecycle(c.state))
-            for c in self._manager.controllers.values()
+            NamedLifecycleState(name=name, state=lifecycle_state(controller.state))
+            for name, controller in self._manager.controllers.items()
         ]
-        message.hardware_components = [
-            NamedLifecycleState(name=HARDWARE, state=lifecycle(self._manager.hardware_state))
-        ]
+        state = lifecycle_state(self._manager.hardware_state)
+        message.hardware_components = [NamedLifecycleState(name=HARDWARE, state=state)]
         self._activity.publish(message)
 
+    def _controllers(self) -> list[ControllerState]:
+        return [
+            ControllerState(
+                name=name,
+                state=controller.state,
+                type=controller.type,
+                update_rate=self._rate,
+                claimed_interfaces=controller.claimed if controller.state == "active" else [],
+                required_command_interfaces=controller.claimed,
+                required_state_interfaces=controller.required_state_interfaces,
+            )
+            for name, controller in self._manager.controllers.items()
+        ]
+
     def _interfaces(self) -> tuple[list[HardwareInterface], list[HardwareInterface]]:
-        robot = self._simulation.robot
-        available = self._manager.hardware_state == "active"
-        motion = self._manager.active_motion
-        claimed = set(motion.claimed) if motion else set()
-        command, state = [], []
-        for joint in robot.joint_names:
-            for kind in ("position", "velocity", "effort"):
-                name = f"{joint}/{kind}"
-                common = {"name": name, "data_type": "double", "is_available": available}
-                command.append(HardwareInterface(is_claimed=name in claimed, **common))
-                state.append(HardwareInterface(is_claimed=False, **common))
-        return command, state
+        """Command and state interfaces; commands are there while the hardware is."""
+        manager = self._manager
+        claimed = {
+            interface
+            for controller in manager.controllers.values()
+            if controller.state == "active"
+            for interface in controller.claimed
+        }
+        names = [
+            f"{joint}/{kind}" for joint in self._simulation.robot.joint_names for kind in COMMANDS
+        ]
+        there = manager.hardware_state != "unconfigured"
+        commands = [
+            HardwareInterface(
+                name=name,
+                data_type="double",
+                is_available=manager.hardware_state == "active",
+                is_claimed=name in claimed,
+            )
+            for name in names
+        ]
+        states = [
+            HardwareInterface(name=name, data_type="double", is_available=there) for name in names
+        ]
+        return commands, states
 
-    # Services; `call` runs them between two physics steps.
-
-    def _list_controllers(self, _request: Any, response: Any) -> Any:
-        def snapshot() -> list[ControllerState]:
-            return [
-                ControllerState(
-                    name=c.name,
-                    state=c.state,
-                    type=c.type,
-                    update_rate=UPDATE_RATE,
-                    claimed_interfaces=list(c.claimed) if c.state == "active" else [],
-                    required_command_interfaces=list(c.claimed),
-                    required_state_interfaces=list(c.required_state_interfaces),
-                )
-                for c in self._manager.controllers.values()
-            ]
-
-        response.controller = self._simulation.call(snapshot)
-        return response
-
-    def _list_components(self, _request: Any, response: Any) -> Any:
-        command, state = self._simulation.call(self._interfaces)
-        component = HardwareComponentState(
+    def _component(self) -> HardwareComponentState:
+        commands, states = self._interfaces()
+        return HardwareComponentState(
             name=HARDWARE,
             type="system",
-            rw_rate=UPDATE_RATE,
-            class_type="franka_hardware/FrankaHardwareInterface",
-            plugin_name="franka_hardware/FrankaHardwareInterface",
-            state=lifecycle(self._manager.hardware_state),
-            command_interfaces=command,
-            state_interfaces=state,
+            rw_rate=self._rate,
+            class_type=PLUGIN,
+            plugin_name=PLUGIN,
+            state=lifecycle_state(self._manager.hardware_state),
+            command_interfaces=commands,
+            state_interfaces=states,
         )
-        response.component = [component]
+
+    # The services, on the executor's thread.
+
+    def _list_controllers(self, request: Any, response: Any) -> Any:
+        response.controller = self._simulation.call(self._controllers)
         return response
 
-    def _list_interfaces(self, _request: Any, response: Any) -> Any:
-        response.command_interfaces, response.state_interfaces = self._simulation.call(
-            self._interfaces
-        )
+    def _list_components(self, request: Any, response: Any) -> Any:
+        response.component = [self._simulation.call(self._component)]
+        return response
+
+    def _list_interfaces(self, request: Any, response: Any) -> Any:
+        interfaces = self._simulation.call(self._interfaces)
+        response.command_interfaces, response.state_interfaces = interfaces
         return response
 
     def _load(self, request: Any, response: Any) -> Any:
@@ -169,16 +193,15 @@ class ManagerServices:
         return response
 
     def _set_hardware(self, request: Any, response: Any) -> Any:
-        labels = {number: label for label, number in STATES.items()}
-        target = request.target_state.label or labels.get(request.target_state.id, "")
-
-        def apply() -> tuple[bool, str]:
-            if request.name != HARDWARE:
-                return False, f"no hardware component {request.name[:64]!r}: expected {HARDWARE}"
-            return self._manager.set_hardware_state(target)
-
-        response.ok, message = self._simulation.call(apply)
-        response.state = lifecycle(self._manager.hardware_state)
+        target = LABELS.get(request.target_state.id, request.target_state.label)
+        if request.name == HARDWARE:
+            response.ok, message = self._simulation.call(
+                lambda: self._manager.set_hardware_state(target)
+            )
+        else:
+            response.ok = False
+            message = f"no hardware component {request.name[:64]!r}: expected {HARDWARE}"
+        response.state = lifecycle_state(self._manager.hardware_state)
         if message:
-            self._node.get_logger().warning(f"set_hardware_component_state: {message}")
+            self._node.get_logger().error(f"set_hardware_component_state: {message}")
         return response
