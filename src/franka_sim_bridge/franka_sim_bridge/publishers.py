@@ -23,7 +23,7 @@ from trajectory_msgs.msg import JointTrajectoryPoint
 
 from franka_sim_bridge.description import BASE
 from franka_sim_bridge.outbox import Outbox
-from franka_sim_bridge.readings import external_torques, external_wrench, rotated, tool_pose
+from franka_sim_bridge.readings import rotated, tool_pose
 from franka_sim_bridge.robot_state import RobotStatePublisher
 from franka_sim_bridge.simulation import Simulation
 from franka_sim_bridge.template import Template
@@ -329,13 +329,13 @@ class StatePublishers:
         world = self._simulation.world
         self._current_pose.publish(stamp, tool_pose(world))
         if self._base_wrench.listened or self._tool_wrench.listened:
-            wrench = external_wrench(world)
+            wrench = self._simulation.external.wrench()
             self._base_wrench.publish(stamp, wrench)
             self._tool_wrench.publish(stamp, rotated(world.tcp_rotation.T, wrench))
         if self._measured.listened:
             self._measured.publish(stamp, world.q, world.dq, world.measured_torques())
         if self._external.listened:
-            self._external.publish(stamp, external_torques(world))
+            self._external.publish(stamp, self._simulation.external.torques)
         if not (
             self._desired_pose.listened or self._desired_twist.listened or self._desired.listened
         ):

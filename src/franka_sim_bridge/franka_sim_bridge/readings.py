@@ -21,21 +21,40 @@ class Desired:
     pose: Float64  # position and quaternion (x, y, z, w)
 
 
-def external_torques(world: World) -> Float64:
-    """Torques `(7,)` with which the robot pushes on its environment, N·m: tau_ext_hat_filtered."""
-    return -world.external_torques()
+class ExternalTorques:
+    """Torques `(7,)` with which the robot pushes on its environment: tau_ext_hat_filtered.
 
-
-def external_wrench(world: World) -> Float64:
-    """Force and torque `(6,)` at the tool, in the base's axes, that explain the external torques.
-
-    O_F_ext_hat_K: what the robot applies to its environment is positive (libfranka
-    `robot_state.h`). Least squares over the joints, damped where the arm is singular.
+    The robot reports and judges filtered values: an impact in rigid contact is a spike of one
+    physics step, which no joint sensor would show. Positive is what the robot applies (libfranka
+    `robot_state.h`).
     """
-    jacobian = world.jacobian()
-    gram = jacobian @ jacobian.T
-    gram.flat[::7] += 1e-6
-    return np.asarray(np.linalg.solve(gram, jacobian @ external_torques(world)), np.float64)
+
+    PERIOD = 4  # physics steps between two samples
+    TIME_CONSTANT = 0.02  # s, of the first-order filter
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        period = self.PERIOD * world.physics_step
+        self._weight = period / (self.TIME_CONSTANT + period)
+        self.torques: Float64 = np.zeros(7)
+
+    def update(self) -> None:
+        """Take the next sample; every `PERIOD` physics steps."""
+        self.torques = self.torques - self._weight * (self._world.external_torques() + self.torques)
+
+    def reset(self) -> None:
+        """The world was put elsewhere."""
+        self.torques = np.zeros(7)
+
+    def wrench(self) -> Float64:
+        """Force and torque `(6,)` at the tool, in the base's axes, that explain the torques.
+
+        O_F_ext_hat_K. Least squares over the joints, damped where the arm is singular.
+        """
+        jacobian = self._world.jacobian()
+        gram = jacobian @ jacobian.T
+        gram.flat[::7] += 1e-6
+        return np.asarray(np.linalg.solve(gram, jacobian @ self.torques), np.float64)
 
 
 def rotated(rotation: Float64, vector: Float64) -> Float64:

@@ -14,8 +14,6 @@ from franka_sim_bridge.description import BASE
 from franka_sim_bridge.outbox import Outbox
 from franka_sim_bridge.readings import (
     Desired,
-    external_torques,
-    external_wrench,
     rotated,
     tool_pose,
 )
@@ -67,8 +65,8 @@ class RobotStatePublisher:
         _set_joints(message.measured_joint_state, world.q, world.dq, world.measured_torques())
         _set_joints(message.desired_joint_state, desired.position, desired.velocity, desired.effort)
         _set_joints(message.measured_joint_motor_state, world.q, world.dq)
-        message.tau_ext_hat_filtered.effort = external_torques(world).tolist()
-        wrench = external_wrench(world)
+        message.tau_ext_hat_filtered.effort = simulation.external.torques.tolist()
+        wrench = simulation.external.wrench()
         _set_vectors(message.o_f_ext_hat_k.wrench, "force", "torque", wrench)
         in_tool = rotated(world.tcp_rotation.T, wrench)
         _set_vectors(message.k_f_ext_hat_k.wrench, "force", "torque", in_tool)

@@ -15,6 +15,7 @@ import numpy as np
 
 from franka_sim_bridge.controllers import ControllerManager
 from franka_sim_bridge.faults import Faults
+from franka_sim_bridge.readings import ExternalTorques
 from sac_envs.gripper import Gripper
 from sac_envs.robots import HAND, HOME, Float64, Robot
 from sac_envs.task import Pose, Task, start_positions
@@ -50,7 +51,8 @@ class Simulation:
             active=motion_controller,
             strict_motion_generators=strict_motion_generators,
         )
-        self.faults = Faults(self.world, robot, thresholds)
+        self.external = ExternalTorques(self.world)
+        self.faults = Faults(self.world, robot, self.external, thresholds)
         self.manager.may_activate = lambda: self.faults.clear
         self.manager.raise_error = self.faults.raise_error
         self.faults.moving = lambda: self.manager.active_motion is not None
@@ -110,6 +112,7 @@ class Simulation:
         self.world.reset(q, width, objects)
         self.gripper.reset()
         self.manager.reset()
+        self.external.reset()
         self._advance()
 
     def object_poses(self) -> dict[str, Pose]:

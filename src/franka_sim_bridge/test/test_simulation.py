@@ -95,7 +95,7 @@ def test_the_world_can_be_put_back_without_an_episode() -> None:
     before = simulation.time_ns
     simulation.reset_world()
     assert simulation.world.q == pytest.approx(np.array(HOME))
-    assert simulation.object_poses()["cube"].position == pytest.approx([0.45, 0.0, 0.02])
+    assert simulation.object_poses()["cube"].position == pytest.approx([0.52, 0.0, 0.02])
     assert simulation.time_ns > before
 
 

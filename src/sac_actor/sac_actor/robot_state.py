@@ -100,8 +100,7 @@ class RobotTopics:
         self.refused = 0  # malformed messages
         self._refusal = ""
         self._order: tuple[Sequence[str], list[int]] = ((), [])
-        self._width = -1.0
-        self._width_stamp = 0
+        self._width: float | None = None
         self._heard = time.monotonic()
         self._changed = 0  # stamp of the last joint state that differed from the one before
         self._went_back = False
@@ -185,8 +184,7 @@ class RobotTopics:
                 f"{' and '.join(self._robot.finger_joint_names)}"
             )
             return
-        self._width = float(width)
-        self._width_stamp = nanoseconds(message.header.stamp)
+        self._width = max(0.0, float(width))  # closed fingers may read a little below 0
 
     # Waiting.
 
@@ -219,7 +217,7 @@ class RobotTopics:
                     f"the pose on {self._name(pose.topic)} is {age / 1e9:.2f} s old: expected at "
                     f"most {self._object_max_age / 1e9:g} s"
                 )
-        if self._width < 0.0 and self._task.uses_gripper:
+        if self._width is None and self._task.uses_gripper:
             raise EpisodeCut(f"no width on {self._name('franka_gripper/joint_states')}")
         return joints
 
@@ -279,7 +277,7 @@ class RobotTopics:
             tool_position=self._tool.position,
             tool_rotation=quaternion_to_rotation(self._tool.quaternion),
             tool_velocity=jacobian @ joints.dq,
-            gripper_width=self._width,
+            gripper_width=self._width or 0.0,
             gripper_closed=gripper_closed,
             objects={
                 name: Pose(pose.position, pose.quaternion) for name, pose in self._objects.items()
