@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,8 @@ OLD_HEADER_TIMESTAMP = -3
 PATH_TOLERANCE_VIOLATED = -4
 GOAL_TOLERANCE_VIOLATED = -5
 
+STOPPED = 0.01  # rad/s, below which a joint stands (stopped_velocity_tolerance, its default)
+
 
 class Rejected(Exception):
     """A trajectory that cannot be followed: the result code and the reason."""
@@ -27,17 +29,16 @@ class Rejected(Exception):
         self.code = code
 
 
-@dataclass
+@dataclass(frozen=True)
 class Trajectory:
     """Points over time: linear between positions, cubic where velocities are given.
 
-    `times` `(n,)` in s of simulated time, `positions` `(n, 7)`, `velocities` `(n, 7)` or None. The
-    first point is where the reference was when the trajectory was accepted.
+    `times` `(n,)` in s of simulated time, `positions` `(n, 7)`, `velocities` `(n, 7)` or None.
     """
 
     times: Float64
     positions: Float64
-    velocities: Float64 | None
+    velocities: Float64 | None = None
 
     @property
     def end(self) -> float:
@@ -46,22 +47,33 @@ class Trajectory:
 
     def at(self, time: float) -> tuple[Float64, Float64]:
         """Reference position and velocity `(7,)`; at rest outside the time of the points."""
-        if time >= self.times[-1]:
+        times = self.times
+        if time >= times[-1]:
             return self.positions[-1], np.zeros(7)
-        if time <= self.times[0]:
+        if time < times[0]:
             return self.positions[0], np.zeros(7)
-        i = int(np.searchsorted(self.times, time, side="right")) - 1
-        start, duration = self.times[i], self.times[i + 1] - self.times[i]
-        p0, p1 = self.positions[i], self.positions[i + 1]
+        i = int(times.searchsorted(time, side="right")) - 1
+        start = times[i]
+        duration = times[i + 1] - start
         s = (time - start) / duration
+        p0, p1 = self.positions[i], self.positions[i + 1]
+        way = p1 - p0
         if self.velocities is None:
-            slope = (p1 - p0) / duration
-            return p0 + s * (p1 - p0), slope
+            return p0 + s * way, way / duration
         v0, v1 = self.velocities[i] * duration, self.velocities[i + 1] * duration
         # Hermite form of the cubic with these ends.
-        a, b = 2.0 * (p0 - p1) + v0 + v1, 3.0 * (p1 - p0) - 2.0 * v0 - v1
+        a, b = v0 + v1 - 2.0 * way, 3.0 * way - 2.0 * v0 - v1
         position = p0 + s * (v0 + s * (b + s * a))
         return position, (v0 + s * (2.0 * b + s * 3.0 * a)) / duration
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Where the joints should be at an instant: a trajectory goes on from there."""
+
+    time: float  # s of simulated time
+    position: Float64  # (7,) rad
+    velocity: Float64  # (7,) rad/s
 
 
 def make_trajectory(
@@ -70,31 +82,40 @@ def make_trajectory(
     times: Sequence[float],
     positions: Sequence[npt.ArrayLike],
     velocities: Sequence[npt.ArrayLike] | None,
-    begin: float,
-    here: tuple[Float64, Float64],
+    start: float | None,
+    here: Reference,
 ) -> Trajectory:
     """Check what was asked for, and order it by the robot's `joint_names`.
 
-    `times` are s after `begin`; `here` is the reference that it goes on from. Raises Rejected.
+    `times` are s after `start`, which is now if None. Before the first point the way leads there
+    from `here`. Raises Rejected.
     """
     order = _order(joint_names, names)
     t = np.array(times, np.float64)
-    if len(t) == 0:
+    if t.ndim != 1 or len(t) == 0:
         raise Rejected(INVALID_GOAL, "the trajectory has no points")
     if not np.isfinite(t).all() or t[0] < 0.0 or (np.diff(t) <= 0.0).any():
         raise Rejected(INVALID_GOAL, "times must be finite, not negative and strictly increasing")
+    if start is not None and not np.isfinite(start):
+        raise Rejected(INVALID_GOAL, "the start time is not finite")
     q = _matrix("positions", positions, len(t), len(names))[:, order]
     v = None
     if velocities is not None:
         v = _matrix("velocities", velocities, len(t), len(names))[:, order]
         if np.abs(v[-1]).max() > 1e-9:
             raise Rejected(INVALID_GOAL, "the last point must have velocity 0")
-    if t[0] > 0.0:  # from where the reference is
-        t = np.concatenate(([0.0], t))
-        q = np.vstack((here[0], q))
+    t += here.time if start is None else start
+    if t[-1] < here.time:
+        raise Rejected(
+            OLD_HEADER_TIMESTAMP,
+            f"it ends at {t[-1]:.3f} s, which is before now, {here.time:.3f} s",
+        )
+    if t[0] > here.time:
+        t = np.concatenate(([here.time], t))
+        q = np.vstack((here.position, q))
         if v is not None:
-            v = np.vstack((here[1], v))
-    return Trajectory(begin + t, q, v)
+            v = np.vstack((here.velocity, v))
+    return Trajectory(t, q, v)
 
 
 def _order(joint_names: Sequence[str], names: Sequence[str]) -> list[int]:
@@ -116,33 +137,58 @@ def _matrix(what: str, rows: Sequence[npt.ArrayLike], points: int, joints: int) 
     return matrix
 
 
-@dataclass
 class TrajectoryGoal:
-    """A goal of follow_joint_trajectory on its way; `done` once `error_code` says how it ended."""
+    """A goal of follow_joint_trajectory; once `done`, `error_code` and `error_string` say how.
 
-    trajectory: Trajectory
-    path_tolerance: Float64  # (7,) rad, inf = none
-    goal_tolerance: Float64  # (7,) rad
-    goal_time_tolerance: float  # s, 0 = unlimited
-    done: bool = False
-    error_code: int = SUCCESSFUL
-    error_string: str = ""
-    canceled: bool = field(default=False)
+    A goal that was rejected is done from the beginning. Tolerances are `(7,)` in rad, inf for none;
+    `goal_time_tolerance` is in s after the end, 0 for unlimited. `hold` stops the robot.
+    """
+
+    def __init__(
+        self,
+        path_tolerance: npt.ArrayLike,
+        goal_tolerance: npt.ArrayLike,
+        goal_time_tolerance: float,
+        hold: Callable[[], None],
+    ) -> None:
+        self.path_tolerance = np.broadcast_to(np.asarray(path_tolerance, np.float64), 7)
+        self.goal_tolerance = np.broadcast_to(np.asarray(goal_tolerance, np.float64), 7)
+        self.goal_time_tolerance = goal_time_tolerance
+        self.done = False
+        self.canceled = False
+        self.error_code = SUCCESSFUL
+        self.error_string = ""
+        self._hold = hold
 
     def end(self, code: int, reason: str) -> None:
         """Finish with this result, unless it is finished."""
         if not self.done:
             self.done, self.error_code, self.error_string = True, code, reason
 
-    def check(self, time: float, reference: Float64, measured: Float64) -> None:
-        """Notice tolerances that are violated, and the end."""
-        off = np.abs(measured - reference)
-        if time < self.trajectory.end:
+    def cancel(self) -> None:
+        """Give up; the robot holds where it is."""
+        if not self.done:
+            self.canceled = True
+            self.end(INVALID_GOAL, "canceled")
+            self._hold()
+
+    def check(self, late: float, reference: Float64, q: Float64, dq: Float64) -> None:
+        """Notice violated tolerances and the end, `late` s after the last point.
+
+        Takes the joints' reference, positions and velocities, `(7,)`.
+        """
+        off = np.abs(q - reference)
+        if late < 0.0:
             if (off > self.path_tolerance).any():
                 joint = int(np.argmax(off - self.path_tolerance)) + 1
-                self.end(PATH_TOLERANCE_VIOLATED, f"joint {joint} is off the path")
-        elif (off <= self.goal_tolerance).all():
+                self._violate(PATH_TOLERANCE_VIOLATED, f"joint {joint} is off the path")
+        elif (off <= self.goal_tolerance).all() and (np.abs(dq) <= STOPPED).all():
             self.end(SUCCESSFUL, "")
-        elif 0.0 < self.goal_time_tolerance < time - self.trajectory.end:
+        elif 0.0 < self.goal_time_tolerance < late:
             joint = int(np.argmax(off - self.goal_tolerance)) + 1
-            self.end(GOAL_TOLERANCE_VIOLATED, f"joint {joint} did not reach the goal in time")
+            reason = f"joint {joint} did not come to rest at the goal in time"
+            self._violate(GOAL_TOLERANCE_VIOLATED, reason)
+
+    def _violate(self, code: int, reason: str) -> None:
+        self.end(code, reason)
+        self._hold()
