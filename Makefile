@@ -12,7 +12,7 @@ help:  ## show this text
 setup:  ## set up what is missing (a second call takes seconds)
 	@pip_underlay/setup.sh runtime
 
-sim_train: setup  ## train in simulation (for now HalfCheetah-v4)
+sim_train: setup  ## train a simulated Franka to pick a cube
 	@. ./env.sh && exec ros2 launch sac_bringup sim_train.launch.py $(ARGS)
 
 gym_train: setup  ## train in any Gymnasium environment: ENV=Pendulum-v1

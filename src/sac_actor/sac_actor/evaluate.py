@@ -22,7 +22,7 @@ class Parameters(RobotParameters):
 
     checkpoint: str = parameter("", "A checkpoint folder, or a run folder for its newest")
     env_id: str = parameter("", "Gymnasium environment; empty = the one it was trained in")
-    episodes: int = parameter(10, "Episodes to run", minimum=1)
+    episodes: int = parameter(50, "Episodes to run", minimum=1)
     seed: int = parameter(1_000_000, "Seed of the environment", minimum=0)
 
 

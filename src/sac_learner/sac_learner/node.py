@@ -102,6 +102,7 @@ class Learner(node.SacNode[Parameters]):
         self._returns: collections.deque[float] = collections.deque(maxlen=EPISODES_AVERAGED)
         self._staleness = 0.0
         self._evaluations: dict[tuple[str, int], int] = {}
+        self._evaluating: set[tuple[str, int]] = set()  # actors that send nothing for that reason
         self._evaluation_count = 0
         self._evaluation_return = float("nan")
         self._best_return = float("nan")
@@ -410,10 +411,15 @@ class Learner(node.SacNode[Parameters]):
         if status.policy_version in self._policies:
             self._policies.move_to_end(status.policy_version)  # it may be under evaluation
         key = (status.actor_id, status.actor_session)
+        if status.state == "evaluating":
+            self._evaluating.add(key)
+        else:
+            self._evaluating.discard(key)
         if status.evaluations <= self._evaluations.get(key, 0):
             return
         if len(self._evaluations) > 1024:
             self._evaluations.clear()
+            self._evaluating.clear()
         self._evaluations[key] = status.evaluations
         mean, success = status.evaluation_return_mean, status.evaluation_success_rate
         knows_success = 0.0 <= success <= 1.0
@@ -578,7 +584,8 @@ class Learner(node.SacNode[Parameters]):
 
     def _every_second(self) -> None:
         now = time.monotonic()
-        if now - self._last_batch > SILENCE and self.active.is_set() and not self._complete:
+        silent = now - self._last_batch > SILENCE and not self._evaluating
+        if silent and self.active.is_set() and not self._complete:
             self._last_batch = now
             self.get_logger().warning(self._what_is_missing())
         self._status.publish(self._make_status())
