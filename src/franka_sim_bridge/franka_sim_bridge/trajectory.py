@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -29,42 +30,51 @@ class Rejected(Exception):
         self.code = code
 
 
-@dataclass(frozen=True)
 class Trajectory:
     """Points over time: linear between positions, cubic where velocities are given.
 
     `times` `(n,)` in s of simulated time, `positions` `(n, 7)`, `velocities` `(n, 7)` or None.
     """
 
-    times: Float64
-    positions: Float64
-    velocities: Float64 | None = None
-
-    @property
-    def end(self) -> float:
-        """Time of the last point."""
-        return float(self.times[-1])
+    def __init__(self, times: Float64, positions: Float64, velocities: Float64 | None) -> None:
+        self.end = float(times[-1])  # time of the last point
+        self._times = times.tolist()
+        self._first, self._last = positions[0].copy(), positions[-1].copy()
+        durations = np.diff(times)[:, np.newaxis]
+        start, way = positions[:-1], np.diff(positions, axis=0)
+        zero = np.zeros_like(way)
+        if velocities is None:
+            cubic = [start, way, zero, zero]
+        else:
+            v0, v1 = velocities[:-1] * durations, velocities[1:] * durations
+            cubic = [start, v0, 3.0 * way - 2.0 * v0 - v1, v0 + v1 - 2.0 * way]
+        derivative = [
+            cubic[1] / durations,
+            2 * cubic[2] / durations,
+            3 * cubic[3] / durations,
+            zero,
+        ]
+        # (n - 1, 4, 14): coefficients of positions and of velocities, over the share of a segment
+        # that has passed. One product evaluates them, at every physics step.
+        segments = [np.hstack(pair) for pair in zip(cubic, derivative, strict=True)]
+        self._segments = np.stack(segments, axis=1)
+        self._powers = np.ones(4)
 
     def at(self, time: float) -> tuple[Float64, Float64]:
         """Reference position and velocity `(7,)`; at rest outside the time of the points."""
-        times = self.times
-        if time >= times[-1]:
-            return self.positions[-1], np.zeros(7)
-        if time < times[0]:
-            return self.positions[0], np.zeros(7)
-        i = int(times.searchsorted(time, side="right")) - 1
-        start = times[i]
-        duration = times[i + 1] - start
-        s = (time - start) / duration
-        p0, p1 = self.positions[i], self.positions[i + 1]
-        way = p1 - p0
-        if self.velocities is None:
-            return p0 + s * way, way / duration
-        v0, v1 = self.velocities[i] * duration, self.velocities[i + 1] * duration
-        # Hermite form of the cubic with these ends.
-        a, b = v0 + v1 - 2.0 * way, 3.0 * way - 2.0 * v0 - v1
-        position = p0 + s * (v0 + s * (b + s * a))
-        return position, (v0 + s * (2.0 * b + s * 3.0 * a)) / duration
+        if time >= self.end:
+            return self._last, np.zeros(7)
+        i = bisect_right(self._times, time) - 1
+        if i < 0:
+            return self._first, np.zeros(7)
+        start = self._times[i]
+        s = (time - start) / (self._times[i + 1] - start)
+        powers = self._powers
+        powers[1] = s
+        powers[2] = s * s
+        powers[3] = s * s * s
+        both = powers @ self._segments[i]
+        return both[:7], both[7:]
 
 
 @dataclass(frozen=True)
