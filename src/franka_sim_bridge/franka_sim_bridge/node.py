@@ -9,10 +9,12 @@ from __future__ import annotations
 import gc
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
 from mujoco_ros2_control_msgs.srv import ResetWorld, SetPause, StepSimulation
+from rclpy.parameter import Parameter
 
 from franka_sim_bridge.commands import Commands
 from franka_sim_bridge.faults import KINDS, PRESETS
@@ -29,6 +31,7 @@ from sac_ros.parameters import NodeParameters, UserError, parameter
 CATCH_UP = 0.1  # s of wall time that a delayed simulation tries to make good
 MOST_STEPS = 100_000  # physics steps of one call
 SLICE = 0.01  # s of wall time after which the simulation looks for jobs and signals
+INJECTIONS = ("fault", "drop_joint_states", "freeze_joint_states", "state_latency")
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,7 @@ class Bridge(node.SacNode[Parameters]):
         self._reference = (0.0, 0)  # wall time and simulated ns that belong together
         self._rate_mark = (time.monotonic(), 0)
         self._paused = False
-        self._injected = "none"
+        self.add_post_set_parameters_callback(self._on_parameters)
 
     def configure(self) -> None:
         p = self.parameters
@@ -151,8 +154,9 @@ class Bridge(node.SacNode[Parameters]):
             marker_rate=p.marker_rate,
             camera_rate=p.camera_rate,
         )
+        self._inject({name: getattr(p, name) for name in INJECTIONS})
         self._interface = Interface(self, self.simulation)
-        self._services = [
+        self._offered = [
             self.create_service(ResetEpisode, "reset_episode", self._on_reset_episode),
             self.create_service(SetPause, "sim/set_pause", self._on_set_pause),
             self.create_service(StepSimulation, "sim/step_simulation", self._on_step),
@@ -175,13 +179,17 @@ class Bridge(node.SacNode[Parameters]):
 
     def cleanup(self) -> None:
         if hasattr(self, "simulation"):
-            self.simulation.close()
+            self.simulation.end()
             self._state.close()
             self._interface.destroy()
             self._commands.destroy()
-            for service in self._services:
+            for service in self._offered:
                 self.destroy_service(service)
             del self.simulation
+
+    def finish(self) -> None:
+        if hasattr(self, "simulation"):
+            self.simulation.end()
 
     def interrupt(self) -> None:
         if hasattr(self, "simulation"):
@@ -196,7 +204,6 @@ class Bridge(node.SacNode[Parameters]):
 
     def work(self) -> None:
         self.simulation.run_jobs()
-        self._inject()
         if self._paused:
             self._commands.inbox.wait(min(0.05, self._state.publish_standing()))
         elif self.parameters.lockstep and self._armed and self._may_be_commanded():
@@ -208,19 +215,25 @@ class Bridge(node.SacNode[Parameters]):
         """Whether anything listens to commands: without it lockstep would wait for ever."""
         return self.simulation.manager.active_motion is not None
 
-    def _inject(self) -> None:
-        """Do what the fault parameters say."""
-        p, state = self.parameters, self._state
-        state.drop, state.freeze = p.drop_joint_states, p.freeze_joint_states
-        state.outbox.latency = p.state_latency
-        if p.fault == self._injected:
+    def _on_parameters(self, parameters: list[Parameter]) -> None:
+        values = {item.name: item.value for item in parameters if item.name in INJECTIONS}
+        if values and hasattr(self, "simulation"):
+            self.simulation.call(lambda: self._inject(values))
+
+    def _inject(self, values: dict[str, Any]) -> None:
+        """Do what these of the fault parameters say."""
+        state = self._state
+        state.drop = values.get("drop_joint_states", state.drop)
+        state.freeze = values.get("freeze_joint_states", state.freeze)
+        state.outbox.latency = values.get("state_latency", state.outbox.latency)
+        fault = values.get("fault", "none")
+        if fault == "none":
             return
-        self._injected = p.fault
-        if p.fault == "nan_joint_states":
+        self.get_logger().warning(f"Injected: {fault}")
+        if fault == "nan_joint_states":
             state.nan_once = True
-        elif p.fault != "none":
-            self.get_logger().warning(f"Injected: {p.fault}")
-            self.simulation.faults.inject(p.fault)
+        else:
+            self.simulation.faults.inject(fault)
 
     def _on_fault(self) -> None:
         errors = ", ".join(sorted(self.simulation.faults.current_errors)) or "stopped by a person"
@@ -260,7 +273,6 @@ class Bridge(node.SacNode[Parameters]):
                 break
             commands.inbox.wait(min(left, self._state.publish_standing()))
             self.simulation.run_jobs()
-            self._inject()
             if self._paused or not self._may_be_commanded():
                 return
             if not self.active.is_set():

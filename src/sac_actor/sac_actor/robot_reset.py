@@ -94,7 +94,7 @@ class RobotReset(node.SacNode[Parameters]):
             name: self.create_publisher(PoseStamped, f"objects/{name}/pose", qos.ROBOT_STATE)
             for name in self._task.goals
         }
-        self._services = [
+        self._offered = [
             self.create_service(ResetEpisode, "reset_episode", self._on_reset),
             self.create_service(Trigger, "~/objects_placed", self._on_placed),
         ]
@@ -108,7 +108,7 @@ class RobotReset(node.SacNode[Parameters]):
         self._move.destroy()
         self._drive.destroy()
         self._robot_node.destroy_node()
-        for service in self._services:
+        for service in self._offered:
             self.destroy_service(service)
         self.destroy_timer(self._timer)
         del self._robot_node
