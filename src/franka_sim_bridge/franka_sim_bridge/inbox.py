@@ -12,6 +12,8 @@ from rclpy.impl.implementation_singleton import rclpy_implementation as _rclpy
 from rclpy.node import Node
 from rclpy.subscription import Subscription
 
+LONGEST_WAIT = 0.1  # s: Python runs signal handlers only between two waits
+
 
 class Inbox:
     """Waits for the messages of a node's subscriptions, and hands them to their callbacks.
@@ -28,13 +30,16 @@ class Inbox:
         self._wait_set = _rclpy.WaitSet(count, 1, 0, 0, 0, 0, self._context.handle)
 
     def wait(self, timeout: float) -> None:
-        """Return when there is a message, when `wake` was called, or after `timeout` s (> 0)."""
+        """Return when there is a message, when `wake` was called, or after `timeout` s (> 0).
+
+        It may return early: callers look again.
+        """
         wait_set = self._wait_set
         wait_set.clear_entities()
         for subscription in self._subscriptions:
             wait_set.add_subscription(subscription.handle)
         wait_set.add_guard_condition(self._guard)
-        wait_set.wait(int(timeout * 1e9))
+        wait_set.wait(int(min(timeout, LONGEST_WAIT) * 1e9))
 
     def wake(self) -> None:
         """End `wait`, now or the next time."""

@@ -65,7 +65,7 @@ class Simulation:
         self._listen_steps = max(1, round(LISTEN_PERIOD / physics_step))
         self._jobs: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
         self._thread = threading.get_ident()
-        self._closed = False
+        self._ended = False
 
     @property
     def time_ns(self) -> int:
@@ -124,22 +124,25 @@ class Simulation:
     def call(self, job: Callable[[], T]) -> T:
         """Run `job` on the simulation's thread between two physics steps, and return its result.
 
-        Raises what `job` raises, or CancelledError when the simulation has ended.
+        Raises what `job` raises. Once the simulation has ended, jobs run where they are asked for.
         """
-        if threading.get_ident() == self._thread:
+        if self._ended or threading.get_ident() == self._thread:
             return job()
         future: Future[T] = Future()
         self._jobs.put((job, future))
         self.wake()
-        if self._closed:
-            self.close()
+        if self._ended:
+            self.run_jobs()
         return future.result()
 
     def run_jobs(self) -> None:
         """Run what `call` has queued; the thread that calls this is the simulation's."""
         self._thread = threading.get_ident()
-        while not self._jobs.empty():
-            job, future = self._jobs.get()
+        while True:
+            try:
+                job, future = self._jobs.get_nowait()
+            except queue.Empty:
+                return
             try:
                 future.set_result(job())
             except Exception as error:  # it is raised again where the job was asked for
@@ -150,11 +153,7 @@ class Simulation:
         """Whether `run_jobs` would do anything."""
         return not self._jobs.empty()
 
-    def close(self) -> None:
-        """Cancel what waits in `call`, now and later."""
-        self._closed = True
-        while True:
-            try:
-                self._jobs.get_nowait()[1].cancel()
-            except queue.Empty:
-                return
+    def end(self) -> None:
+        """Nobody steps any more: do what is left to do, so that nobody waits for it."""
+        self._ended = True
+        self.run_jobs()

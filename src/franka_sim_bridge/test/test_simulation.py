@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import CancelledError
 
 import numpy as np
 import pytest
@@ -135,7 +134,7 @@ class Runner:
     def end(self) -> None:
         self.stop.set()
         self.thread.join()
-        self.simulation.close()
+        self.simulation.end()
 
 
 def test_a_job_runs_on_the_simulations_thread_and_its_result_comes_back() -> None:
@@ -183,18 +182,17 @@ def test_a_waiting_job_wakes_the_simulation() -> None:
     assert results == [3]
 
 
-def test_jobs_of_a_simulation_that_ended_are_cancelled() -> None:
+def test_when_the_simulation_has_ended_nobody_waits_for_it() -> None:
     simulation = make()
-    simulation.close()
-    raised: list[BaseException] = []
-
-    def ask() -> None:
-        try:
-            simulation.call(lambda: 3)
-        except CancelledError as error:
-            raised.append(error)
-
-    caller = threading.Thread(target=ask)
+    results: list[int] = []
+    woken = threading.Event()
+    simulation.wake = woken.set
+    caller = threading.Thread(target=lambda: results.append(simulation.call(lambda: 1)))
     caller.start()
+    assert woken.wait(10.0)
+    simulation.end()
     caller.join(10.0)
-    assert len(raised) == 1
+    late = threading.Thread(target=lambda: results.append(simulation.call(lambda: 2)))
+    late.start()
+    late.join(10.0)
+    assert results == [1, 2]
