@@ -293,9 +293,10 @@ class JointTrajectoryController(MotionController):
         law, trajectory = self.law, self._trajectory
         if trajectory is not None:
             law.target, law.target_velocity = trajectory.at(time)
-            if self._goal is not None:
-                self._goal.check(time - trajectory.end, law.target, world.q, world.dq)
-                if self._goal.done:
+            goal = self._goal
+            if goal is not None:
+                goal.check(time - trajectory.end, law.target, world.q, world.dq)
+                if goal.done:  # a violated tolerance has dropped it already
                     self._goal = None
         return law.torques(world)
 
