@@ -1,0 +1,204 @@
+"""The actor on a Franka: learning over the robot's topics, and what it does when they fail."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters
+from rclpy.node import Node
+from rclpy.qos import ReliabilityPolicy
+from system import Program, call, spin_until
+
+from sac_msgs.msg import ActorStatus
+from sac_ros import qos
+
+Start = Callable[..., Program]
+
+
+def bridge(start: Start, *parameters: str, remap: str = "") -> Program:
+    command = ["ros2", "run", "franka_sim_bridge", "franka_sim_bridge", "--ros-args"]
+    given = {"task": "reach", "lockstep": "true", "speed_factor": "0.0", "lockstep_timeout": "0.3"}
+    given |= dict(parameter.split(":=") for parameter in parameters)
+    for name, value in given.items():
+        command += ["-p", f"{name}:={value}"]
+    program = start(*command, *(["-r", remap] if remap else []))
+    program.wait_for("Simulating")
+    return program
+
+
+def actor(start: Start, *parameters: str) -> Program:
+    command = ["ros2", "run", "sac_actor", "actor", "--ros-args", "-p", "task:=reach"]
+    for parameter in ("eval_period:=0", *parameters):
+        command += ["-p", parameter]
+    return start(*command)
+
+
+class Watch:
+    """The newest status of the actor."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.status = ActorStatus()
+        node.create_subscription(ActorStatus, "sac/actor/status", self._take, qos.STATUS)
+
+    def _take(self, status: ActorStatus) -> None:
+        self.status = status
+
+    def until(self, condition: Callable[[ActorStatus], bool], what: str) -> ActorStatus:
+        spin_until(self.node, lambda: condition(self.status), 60.0, what)
+        return self.status
+
+    def steps_beyond(self, steps: int) -> ActorStatus:
+        return self.until(lambda s: s.steps > steps, f"more than {steps} steps")
+
+
+def inject(node: Node, name: str, value: bool | str | float) -> None:
+    kinds = {
+        bool: (ParameterType.PARAMETER_BOOL, "bool_value"),
+        str: (ParameterType.PARAMETER_STRING, "string_value"),
+        float: (ParameterType.PARAMETER_DOUBLE, "double_value"),
+    }
+    kind, field = kinds[type(value)]
+    parameter = Parameter(name=name, value=ParameterValue(type=kind, **{field: value}))
+    request = SetParameters.Request(parameters=[parameter])
+    answer = call(node, SetParameters, "/franka_sim_bridge/set_parameters", request)
+    assert answer.results[0].successful, answer.results[0].reason  # type: ignore[attr-defined]
+
+
+def test_sim_train_learns_a_task_over_the_topics_and_leaves_a_policy_that_evaluates(
+    start: Start, tmp_path: Path
+) -> None:
+    training = start(
+        "ros2", "launch", "sac_bringup", "sim_train.launch.py", "task:=reach", "run_name:=r"
+    )
+    training.wait_for(r"Complete: \d+\.\d% of 50 evaluation episodes succeeded", 300.0)
+    assert training.wait(120.0) == 0
+    run = tmp_path / "runs" / "r"
+    assert (run / "learning_curve.png").stat().st_size > 0
+    video = list(run.glob("evaluation.*4")) + list(run.glob("evaluation.gif"))
+    assert video or "No video:" in training.output
+    evaluation = start(
+        "ros2",
+        "launch",
+        "sac_bringup",
+        "evaluate.launch.py",
+        "task:=reach",
+        "episodes:=20",
+        f"checkpoint:={run / 'checkpoints' / 'best'}",
+    )
+    rate = evaluation.wait_for(r"Success rate (\d+\.\d)% .* 95 % interval", 120.0)
+    assert float(rate[1]) >= 80.0
+    assert evaluation.wait() == 0
+
+
+@pytest.mark.parametrize("command", ["joint_trajectory", "joint_velocity"])
+def test_every_command_adapter_drives_its_controller(
+    command: str, start: Start, observer: Node
+) -> None:
+    simulation = bridge(start, f"motion_controller:={command}_controller")
+    watch = Watch(observer)
+    actor(start, f"command:={command}")
+    status = watch.steps_beyond(150)
+    assert status.fault == ""
+    topic = {
+        "joint_trajectory": "/joint_trajectory_controller/joint_trajectory",
+        "joint_velocity": "/joint_velocity_controller/commands",
+    }[command]
+    (publisher,) = observer.get_publishers_info_by_topic(topic)
+    assert publisher.qos_profile.reliability == ReliabilityPolicy.RELIABLE
+    assert "no command came" not in simulation.output
+
+
+def test_commands_are_reliable_and_state_is_read_best_effort(start: Start, observer: Node) -> None:
+    bridge(start)
+    actor(start)
+    Watch(observer).steps_beyond(10)
+    (publisher,) = observer.get_publishers_info_by_topic("/target_pose")
+    assert publisher.qos_profile.reliability == ReliabilityPolicy.RELIABLE
+    readers = observer.get_subscriptions_info_by_topic("/franka/joint_states")
+    assert [r.qos_profile.reliability for r in readers] == [ReliabilityPolicy.BEST_EFFORT]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("drop_joint_states", True, "no joint state on /franka/joint_states"),
+        ("freeze_joint_states", True, "joint states are frozen"),
+    ],
+)
+def test_missing_or_frozen_state_stops_the_episode_and_it_goes_on_when_it_is_back(
+    name: str, value: bool, reason: str, start: Start, observer: Node
+) -> None:
+    bridge(start)
+    program = actor(start)
+    watch = Watch(observer)
+    watch.steps_beyond(20)
+    inject(observer, name, value)
+    program.wait_for(f"Episode stopped: {reason}")
+    steps = watch.until(lambda s: s.state == "fault", "the status says so").steps
+    assert reason in watch.status.fault
+    inject(observer, name, False)
+    program.wait_for("Acting again")
+    assert watch.steps_beyond(steps + 20).fault == ""
+
+
+def test_one_state_that_is_not_finite_is_left_out_and_counted(start: Start, observer: Node) -> None:
+    bridge(start)
+    program = actor(start)
+    watch = Watch(observer)
+    steps = watch.steps_beyond(20).steps
+    inject(observer, "fault", "nan_joint_states")
+    watch.steps_beyond(steps + 60)
+    assert program.process.poll() is None
+    assert "nan" not in watch.status.fault
+
+
+def test_a_reflex_stops_the_episode_with_its_transition_truncated(
+    start: Start, observer: Node
+) -> None:
+    simulation = bridge(start)
+    program = actor(start)
+    watch = Watch(observer)
+    watch.steps_beyond(20)
+    inject(observer, "fault", "reflex")
+    simulation.wait_for("Robot stopped .*joint_reflex")
+    program.wait_for("Episode stopped: ")
+    stopped = watch.until(lambda s: s.state == "fault", "the status says so")
+    assert stopped.episodes >= 1
+
+
+def test_without_a_robot_the_actor_says_what_is_missing_and_ends_on_request(start: Start) -> None:
+    program = actor(start)
+    program.wait_for(r"Episode stopped: no service /reset_episode: start franka_sim_bridge")
+    os.killpg(program.process.pid, signal.SIGINT)  # as Ctrl-C in a terminal does
+    program.wait_for("Stopped after 0 steps")
+    assert program.wait() == 0
+
+
+def test_a_task_that_does_not_exist_is_one_line_with_those_that_do(start: Start) -> None:
+    program = start("ros2", "run", "sac_actor", "actor", "--ros-args", "-p", "task:=juggle")
+    assert program.wait() == 1
+    assert re.search(r"no task 'juggle'; there are: reach, pick_cube", program.output)
+    assert "Traceback" not in program.output
+
+
+def test_the_robots_own_reset_begins_episodes_with_nothing_but_its_interface(
+    start: Start, observer: Node
+) -> None:
+    bridge(start, remap="reset_episode:=sim/reset_episode")
+    reset = start(
+        "ros2", "run", "sac_actor", "robot_reset", "--ros-args", "-p", "task:=reach",
+        "-p", "joint_velocity:=1.0",
+    )  # fmt: skip
+    reset.wait_for("Begins episodes of reach")
+    program = actor(start)
+    status = Watch(observer).until(lambda s: s.episodes >= 2, "two episodes")
+    assert status.steps >= 2
+    assert "No start" not in reset.output
+    assert program.process.poll() is None
