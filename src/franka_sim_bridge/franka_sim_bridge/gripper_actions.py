@@ -138,7 +138,12 @@ class GripperActions:
         step = partial(gripper.move, width)
         if width < now:
             step = partial(
-                gripper.grasp, width, HAND.default_speed, force or HAND.default_force, EPSILON, EPSILON
+                gripper.grasp,
+                width,
+                HAND.default_speed,
+                force or HAND.default_force,
+                EPSILON,
+                EPSILON,
             )
         return self._begin(
             (step,),

@@ -7,7 +7,9 @@ from rclpy.node import Node
 from franka_sim_bridge.actions import SimulatedActions
 from franka_sim_bridge.gripper_actions import FEEDBACK_RATE, GripperActions
 from franka_sim_bridge.manager_services import ManagerServices
+from franka_sim_bridge.robot_services import RobotServices
 from franka_sim_bridge.simulation import Simulation
+from franka_sim_bridge.trajectory_actions import TrajectoryActions
 
 
 class Interface:
@@ -20,7 +22,9 @@ class Interface:
         self._actions = SimulatedActions(node, simulation, FEEDBACK_RATE)
         self._parts = (
             ManagerServices(node, simulation),
+            RobotServices(node, simulation, self._actions),
             GripperActions(node, simulation, self._actions),
+            TrajectoryActions(node, simulation, self._actions),
         )
 
     def destroy(self) -> None:
