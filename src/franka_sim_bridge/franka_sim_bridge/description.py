@@ -53,8 +53,8 @@ def urdf(robot: Robot) -> str:
             robot.velocity_max[i],
             robot.torque_max[i],
         )
-    for name, parent, child, xyz, rpy in fixed_joints(robot):
-        _joint(root, name, "fixed", parent, child, xyz, rpy)
+    for name, parent, child, offset, rpy in fixed_joints(robot):
+        _joint(root, name, "fixed", parent, child, offset, rpy)
     for name, side, yaw in zip(
         robot.finger_joint_names, ("left", "right"), (0.0, math.pi), strict=True
     ):

@@ -6,8 +6,8 @@ import gymnasium
 import numpy as np
 import pytest
 
-from sac_actor.environment import GymEnvironment
-from sac_actor.loop import EnvironmentLoop, Pace, evaluate
+from sac_actor.environment import EpisodeCut, GymEnvironment, Step
+from sac_actor.loop import EnvironmentLoop, Evaluation, Pace, evaluate
 from sac_actor.queue import TransitionQueue
 from sac_core.policy import Policy
 from sac_ros.parameters import UserError
@@ -128,3 +128,66 @@ def test_the_pace_holds_on_average_and_does_not_catch_up_after_a_long_delay(
     for _ in range(11):
         pace.wait(10.0)
     assert now[0] - before == pytest.approx(1.0)
+
+
+class Cut:
+    """A Pendulum whose every third step is cut; what is known of the step is kept, or nothing."""
+
+    paces_itself = True
+
+    def __init__(self, known: bool) -> None:
+        self._environment = GymEnvironment("Pendulum-v1")
+        self.name = self._environment.name
+        self.observation_size, self.action_size = 3, 1
+        self._known = known
+        self._steps = 0
+
+    def reset(self, seed: int | None = None) -> np.ndarray:
+        return self._environment.reset(seed)
+
+    def step(self, action: np.ndarray) -> Step:
+        step = self._environment.step(action)
+        self._steps += 1
+        if self._steps % 3 == 0:
+            raise EpisodeCut("the robot was switched off", step if self._known else None)
+        return step
+
+    def diagnose(self) -> dict[str, object]:
+        return {}
+
+    def close(self) -> None:
+        self._environment.close()
+
+
+@pytest.mark.parametrize(("known", "kept"), [(True, [0, 0, 1]), (False, [0, 0])])
+def test_a_cut_episode_ends_truncated_with_what_is_known_of_its_last_step(
+    known: bool, kept: list[int]
+) -> None:
+    loop = EnvironmentLoop(Cut(known), TransitionQueue(100, 3, 1), 0, seed=1)
+    loop.step()
+    loop.step()
+    with pytest.raises(EpisodeCut):
+        loop.step()
+    assert loop.episodes == 1
+    loop.step()  # a new episode
+    _, _, rows = loop.queue.take_unsent(100) or (None, None, None)
+    assert rows is not None
+    assert rows.truncated.tolist() == [*kept, 0]
+    assert not rows.terminated.any()
+
+
+def test_an_evaluation_counts_successes_and_ends_when_too_few_are_left() -> None:
+    policy = make_policy(18, 4)  # never trained: it does not pick anything
+    environment = GymEnvironment("sac_envs:SacFranka/PickCube-v0")
+    result = evaluate(environment, policy, 50, seed=0, wanted=0.95)
+    assert result is not None
+    assert result.successes == 0
+    assert len(result.returns) == 3  # 47 of 50 would be too few
+    assert result.success_rate == 0.0
+
+
+def test_the_interval_of_the_success_rate_is_wilsons() -> None:
+    result = Evaluation(1, (0.0,) * 50, (1,) * 50, 48)
+    low, high = result.success_interval()
+    assert (low, high) == (pytest.approx(0.865, abs=1e-3), pytest.approx(0.989, abs=1e-3))
+    assert Evaluation(1, (0.0,) * 50, (1,) * 50, 50).success_interval()[1] == 1.0
