@@ -102,6 +102,7 @@ class RobotTopics:
         self._order: tuple[Sequence[str], list[int]] = ((), [])
         self._width: float | None = None
         self._heard = time.monotonic()
+        self._patience = self._heard  # until when nothing is missed yet
         self._changed = 0  # stamp of the last joint state that differed from the one before
         self._went_back = False
         self._tool = PoseInput("franka_robot_state_broadcaster/current_pose")
@@ -193,7 +194,7 @@ class RobotTopics:
 
         `moving`: whether the robot should move, so that unchanging values mean that it is frozen.
         """
-        self._heard = max(self._heard, time.monotonic() - self._state_timeout / 2)
+        self._patience = time.monotonic() + self._state_timeout
         while True:
             joints = self.joints
             if (
@@ -241,7 +242,9 @@ class RobotTopics:
         if self._went_back:
             self._went_back = False
             raise EpisodeCut("the robot's time went back: was it started anew?")
-        if time.monotonic() - self._heard > self._state_timeout:
+        now = time.monotonic()
+        missed = now > self._patience
+        if missed and now - self._heard > self._state_timeout:
             topic = self._name("franka/joint_states")
             why = f"; refused: {self._refusal}" if self._refusal else ""
             raise EpisodeCut(
@@ -255,7 +258,7 @@ class RobotTopics:
                 f"joint states are frozen: fresh stamps and the same values for "
                 f"{(self.joints.stamp - self._changed) / 1e9:.1f} s although the robot should move"
             )
-        if self.joints.stamp - self._tool.stamp > int(self._state_timeout * 1e9):
+        if missed and not self.complete(self.joints):
             topic = self._name(self._tool.topic)
             raise EpisodeCut(f"no tool pose on {topic}: is franka_robot_state_broadcaster active?")
 
