@@ -18,8 +18,9 @@ from franka_sim_bridge.simulation import Simulation
 from sac_envs.kinematics import quaternion_to_rotation
 from sac_ros import qos
 
-# Reliable and best-effort publishers both match a best-effort reader.
+# ros2_controllers: reliable and best-effort publishers both match a best-effort reader.
 COMMANDS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+TARGETS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)  # CRISP's
 UNIT = 1e-3  # how far a quaternion's norm may be from 1
 MOST_POINTS = 10_000  # of a trajectory
 GROUPS = ("joint_velocity_controller", "joint_effort_controller", "joint_position_controller")
@@ -65,7 +66,7 @@ class Commands:
             TRAJECTORY: self._subscribe(
                 JointTrajectory, f"{TRAJECTORY}/joint_trajectory", self._on_trajectory
             ),
-            CARTESIAN: self._subscribe(PoseStamped, "target_pose", self._on_target_pose),
+            CARTESIAN: self._subscribe(PoseStamped, "target_pose", self._on_target_pose, TARGETS),
         }
         for group in GROUPS:
             self._topics[group] = self._subscribe(
@@ -73,12 +74,16 @@ class Commands:
                 f"{group}/commands",
                 lambda message, group=group: self._on_group(group, message),
             )
-        self._target_joint = self._subscribe(JointState, "target_joint", self._on_target_joint)
+        self._target_joint = self._subscribe(
+            JointState, "target_joint", self._on_target_joint, TARGETS
+        )
         self.inbox = Inbox(self._node)
 
-    def _subscribe(self, kind: type, name: str, callback: Any) -> Subscription:
+    def _subscribe(
+        self, kind: type, name: str, callback: Any, profile: QoSProfile = COMMANDS
+    ) -> Subscription:
         return self._node.create_subscription(
-            kind, name, callback, COMMANDS, qos_overriding_options=qos.OVERRIDABLE
+            kind, name, callback, profile, qos_overriding_options=qos.OVERRIDABLE
         )
 
     @property
