@@ -201,7 +201,7 @@ class Faults:
         if kind in KINDS:
             self.raise_error(KINDS[kind])
         elif kind in HOLDS:
-            self._held = kind
+            self._held, self._recovered_at = kind, None
             self._stop()
         elif released in HOLDS:
             if self._held == released:

@@ -392,6 +392,18 @@ def test_what_a_person_began_only_a_person_ends(kind: str, mode: int, reason: st
     assert robot.manager.set_hardware_state("active") == (True, "")
 
 
+@pytest.mark.parametrize("kind", ["user_stop", "guiding"])
+def test_a_person_who_takes_over_during_a_recovery_ends_it(kind: str) -> None:
+    robot = Robot()
+    robot.faults.inject("reflex")
+    robot.faults.recover(robot.time)
+    robot.faults.inject(kind)
+    robot.run(RECOVERY_TIME + 0.1)
+    robot.faults.inject(f"release_{kind}")
+    assert robot.faults.robot_mode == REFLEX
+    assert robot.faults.current_errors == {"joint_reflex"}
+
+
 def test_an_error_stays_when_the_user_stop_is_released() -> None:
     robot = Robot()
     robot.faults.inject("reflex")
