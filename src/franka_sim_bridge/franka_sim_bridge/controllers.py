@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from franka_sim_bridge.motion_controllers import (
-    GOAL_TOLERANCE,
     CartesianController,
     Controller,
     GroupController,
@@ -28,8 +27,6 @@ from franka_sim_bridge.motion_controllers import (
 from franka_sim_bridge.readings import Desired, pose_of
 from sac_envs.robots import Float64, Robot
 from sac_envs.world import World
-
-__all__ = ["GOAL_TOLERANCE", "HARDWARE", "Controller", "ControllerManager", "Motion"]
 
 HARDWARE = "FrankaHardwareInterface"
 HARDWARE_STATES = ("unconfigured", "inactive", "active")

@@ -182,9 +182,6 @@ class JointVelocityController(GroupController):
             return "joint_motion_generator_velocity_limits_violation"
         return self._discontinuity((values - self.law.target_velocity) / MILLISECOND)
 
-    def stop(self) -> None:
-        self.law.target_velocity = np.zeros(7)
-
     def desired(self, world: World) -> tuple[Float64, Float64]:
         return world.q, self.law.target_velocity
 
@@ -200,9 +197,6 @@ class JointEffortController(GroupController):
 
     def _set(self, values: Float64) -> None:
         self.law.target = values
-
-    def stop(self) -> None:
-        self.law.target = np.zeros(7)
 
 
 class JointTrajectoryController(MotionController):

@@ -24,6 +24,7 @@ from franka_sim_bridge.faults import (
     Faults,
 )
 from franka_sim_bridge.readings import ExternalTorques
+from sac_envs.environment import FrankaEnv
 from sac_envs.kinematics import TOOL_DOWN
 from sac_envs.robots import FR3, HAND, HOME, Float64
 from sac_envs.world import World
@@ -198,6 +199,32 @@ def test_thresholds_for_learning_let_the_fingers_press_on_the_table() -> None:
     assert robot.faults.clear
     assert robot.faults.cartesian_contact[2], "which is a contact all the same"
     assert np.abs(robot.external.wrench()[2]) == pytest.approx(60.0, rel=0.2)
+
+
+def test_bumps_of_learning_stop_a_robot_with_frankas_thresholds_and_not_one_for_learning() -> None:
+    env = FrankaEnv("pick_cube")
+    world, random = env.world, np.random.default_rng(1)
+    presets = [Faults(world, FR3, ExternalTorques(world), preset) for preset in PRESETS]
+    stops = dict.fromkeys(PRESETS, 0)
+    advance = world.step
+
+    def step(torques: Float64) -> None:
+        advance(torques)
+        for faults in presets:
+            faults.check(0.0)
+
+    world.step = step  # type: ignore[method-assign]
+    for seed in range(12):
+        env.reset(seed=seed)
+        for i in range(40):
+            if i % 5 == 0:
+                action = np.sign(random.uniform(-1.0, 1.0, 4)).astype(np.float32)
+            env.step(action)
+        for preset, faults in zip(PRESETS, presets, strict=True):
+            stops[preset] += not faults.clear
+            faults.recover(-1.0)
+    assert stops["franka"] >= 4
+    assert stops["learning"] == 0
 
 
 # Thresholds.
