@@ -26,6 +26,7 @@ ARGUMENTS = {
     "stop_at_success": ("0.95", "Success rate at which the run is complete, 0 = never"),
     "max_steps": ("200000", "Environment steps after which the run is complete, 0 = never"),
     "video": ("true", "Render evaluation.mp4 at the end"),
+    "visuals": ("primitive", "Looks in video and camera: primitive or menagerie (meshes)"),
     "robot_type": ("fr3", "Arm: fr3 or fer"),
     "command": (
         "cartesian_impedance",
@@ -59,6 +60,7 @@ def simulations(context: LaunchContext) -> list[Node]:
                     {
                         "task": LaunchConfiguration("task"),
                         "robot_type": LaunchConfiguration("robot_type"),
+                        "visuals": LaunchConfiguration("visuals"),
                         "seed": seed + index,
                         "lockstep": True,
                         "speed_factor": ParameterValue(

@@ -54,6 +54,9 @@ def declare_arguments() -> list[DeclareLaunchArgument]:
         DeclareLaunchArgument(
             "video", default_value="false", description="Render evaluation.mp4 at the end (tasks)"
         ),
+        DeclareLaunchArgument(
+            "visuals", default_value="primitive", description="Looks: primitive or menagerie"
+        ),
         DeclareLaunchArgument("namespace", default_value="", description="Namespace of all nodes"),
         DeclareLaunchArgument("autostart", default_value="true", description="Activate the nodes"),
         DeclareLaunchArgument("log_level", default_value="info", description="Level of all nodes"),
@@ -118,7 +121,10 @@ def nodes(context: LaunchContext) -> list[Node]:
             executable="render",
             name="sac_render",
             output="screen",
-            parameters=[{"checkpoint": f"runs/{name}"}, given(context, {"robot_type": (str, "")})],
+            parameters=[
+                {"checkpoint": f"runs/{name}", "visuals": LaunchConfiguration("visuals")},
+                given(context, {"robot_type": (str, "")}),
+            ],
             on_exit=Shutdown(),
         )
     learner = Node(

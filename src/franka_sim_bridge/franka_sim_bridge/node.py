@@ -21,9 +21,10 @@ from franka_sim_bridge.faults import KINDS, PRESETS
 from franka_sim_bridge.interface import Interface
 from franka_sim_bridge.publishers import StatePublishers
 from franka_sim_bridge.simulation import Simulation
+from sac_envs.menagerie import MenagerieUnavailable
 from sac_envs.robots import ROBOTS
 from sac_envs.tasks import TASKS, make_task
-from sac_envs.world import PHYSICS_STEP
+from sac_envs.world import PHYSICS_STEP, VISUALS
 from sac_msgs.srv import ResetEpisode
 from sac_ros import node
 from sac_ros.parameters import NodeParameters, UserError, parameter
@@ -68,6 +69,11 @@ class Parameters(NodeParameters):
     marker_rate: float = parameter(5.0, "Hz of markers, 0 = none", minimum=0.0, maximum=30.0)
     camera_rate: float = parameter(
         0.0, "Hz of camera/image_raw, 0 = none", minimum=0.0, maximum=60.0
+    )
+    visuals: str = parameter(
+        "primitive",
+        "Looks of the arm in the camera; menagerie: its meshes, downloaded once",
+        choices=VISUALS,
     )
     motion_controller: str = parameter(
         "cartesian_impedance_controller",
@@ -132,14 +138,18 @@ class Bridge(node.SacNode[Parameters]):
                 f"joint_state_rate {p.joint_state_rate:g} Hz: expected at most one message per "
                 f"physics step, {1.0 / p.physics_step:g} Hz"
             )
-        self.simulation = Simulation(
-            make_task(p.task),
-            ROBOTS[p.robot_type],
-            p.physics_step,
-            motion_controller=p.motion_controller,
-            thresholds=p.collision_thresholds,
-            strict_motion_generators=p.strict_motion_generators,
-        )
+        try:
+            self.simulation = Simulation(
+                make_task(p.task),
+                ROBOTS[p.robot_type],
+                p.physics_step,
+                motion_controller=p.motion_controller,
+                thresholds=p.collision_thresholds,
+                strict_motion_generators=p.strict_motion_generators,
+                visuals=p.visuals,
+            )
+        except MenagerieUnavailable as error:
+            raise UserError(str(error)) from error
         self.simulation.manager.warn = lambda text: self.get_logger().error(text)
         self.simulation.faults.on_fault.append(self._on_fault)
         self.simulation.reset_episode(p.seed)

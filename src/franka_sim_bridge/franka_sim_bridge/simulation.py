@@ -40,10 +40,11 @@ class Simulation:
         motion_controller: str = "cartesian_impedance_controller",
         thresholds: str = "franka",
         strict_motion_generators: bool = False,
+        visuals: str = "primitive",
     ) -> None:
         self.task = task
         self.robot = robot
-        self.world = World(robot, task.objects, physics_step)
+        self.world = World(robot, task.objects, physics_step, visuals)
         self.gripper = Gripper(self.world)
         self.manager = ControllerManager(
             self.world,

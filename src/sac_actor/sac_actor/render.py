@@ -12,6 +12,7 @@ from typing import Any
 from sac_core.checkpoint import CheckpointError, load_checkpoint
 from sac_core.policy import Policy
 from sac_envs.environment import FrankaEnv
+from sac_envs.menagerie import MenagerieUnavailable
 from sac_envs.rendering import RenderingUnavailable, write_video
 from sac_envs.robots import ROBOTS
 from sac_ros import node
@@ -25,6 +26,11 @@ class Parameters(NodeParameters):
     checkpoint: str = parameter("", "A checkpoint folder, or a run folder for its best policy")
     output: str = parameter("", "File to write; empty = evaluation.mp4 in the run folder")
     robot_type: str = parameter("fr3", "Arm", choices=tuple(ROBOTS))
+    visuals: str = parameter(
+        "primitive",
+        "Looks of the arm; menagerie: its meshes, downloaded once",
+        choices=("primitive", "menagerie"),
+    )
     episodes: int = parameter(5, "Episodes to render", minimum=1, maximum=100)
     seed: int = parameter(1_000_000, "Seed of the episodes", minimum=0)
 
@@ -48,7 +54,11 @@ class Renderer(node.SacNode[Parameters]):
         self._policy = Policy(checkpoint.policy, version=checkpoint.metadata["step"])
         task = checkpoint.metadata["task"]
         try:
-            self._environment = FrankaEnv(task, p.robot_type, render_mode="rgb_array")
+            self._environment = FrankaEnv(
+                task, p.robot_type, render_mode="rgb_array", visuals=p.visuals
+            )
+        except MenagerieUnavailable as error:
+            raise UserError(str(error)) from error
         except ValueError as error:
             raise UserError(f"{checkpoint.path}: {error}") from error
         self._output = Path(p.output or path / "evaluation.mp4").expanduser()
