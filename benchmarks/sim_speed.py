@@ -1,31 +1,33 @@
-"""Control steps per second of the simulated Franka: what topics cost on top of physics.
+"""Control steps per second of the simulated Franka: bare, in one process, and behind its topics.
 
-(a) bare physics under the Cartesian impedance law; (b) the Gymnasium environment in one process;
-(b2) the actor's loop over it, with a policy; (c) the same loop over ROS topics, with the bridge as
-a process of its own in lockstep. One control step is 0.1 s of simulated time, 40 physics steps.
+* physics: the world of pick_cube under the Cartesian impedance law, 40 physics steps each.
+* environment: the same as a Gymnasium environment, with random actions.
+* in-process loop: the actor's own loop (policy of two 256-unit layers, queue) over the same.
+* lockstep: that loop over ROS topics, the simulation being franka_sim_bridge in a process of its
+  own that waits for the command of each control step.
+
+Resets of episodes are included from "environment" on.
+
+    make bench B=sim_speed
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import random
 import signal
 import statistics
 import subprocess
 import threading
-import time
-from dataclasses import dataclass
+from collections.abc import Callable
 
+import common
+import gymnasium
 import numpy as np
-from common import fail, interleaved, median_ratio, print_json, print_table, rounded
-
-os.environ["ROS_DOMAIN_ID"] = str(random.SystemRandom().randint(1, 101))
-os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-
-import rclpy  # the domain has to be chosen first
+import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
 
 from sac_actor.environment import Environment, GymEnvironment
 from sac_actor.franka import FrankaEnvironment
@@ -34,158 +36,142 @@ from sac_actor.parameters import RobotParameters
 from sac_actor.queue import TransitionQueue
 from sac_core.policy import Policy
 from sac_envs.control import CartesianImpedance
-from sac_envs.environment import FrankaEnv
-from sac_envs.kinematics import TOOL_DOWN
-from sac_envs.world import World
+from sac_envs.robots import FR3
+from sac_envs.tasks import make_task
+from sac_envs.world import PHYSICS_STEP, World
 
-TASK = "pick_cube"
-ENV_ID = "sac_envs:SacFranka/PickCube-v0"
-PHYSICS_STEPS = 40
-STEPS = 20  # control steps of one call of a unit
-START_TIMEOUT = 30.0  # s
+TASK, ENVIRONMENT = "pick_cube", "SacFranka/PickCube-v0"
+HIDDEN = 256
+PHYSICS, GYM, LOOP, LOCKSTEP = "physics", "environment", "in-process loop", "lockstep"
 
 
-class Physics:
-    """40 physics steps with the control law, towards changing targets."""
+def physics() -> Callable[[], object]:
+    """One control period of the world under its control law."""
+    task = make_task(TASK)
+    world, law = World(FR3, task.objects), CartesianImpedance()
+    law.start(world)
+    steps = round(1.0 / task.control_rate / PHYSICS_STEP)
 
-    def __init__(self) -> None:
-        self._world = World()
-        self._law = CartesianImpedance()
-        self._law.start(self._world)
-        self._random = np.random.default_rng(0)
+    def unit() -> None:
+        for _ in range(steps):
+            world.step(law.torques(world))
 
-    def run(self) -> None:
-        world, law = self._world, self._law
-        for _ in range(STEPS):
-            target = np.array([0.5, 0.0, 0.3]) + self._random.uniform(-0.1, 0.1, 3)
-            law.set_target(target, TOOL_DOWN)
-            for _ in range(PHYSICS_STEPS):
-                world.step(law.torques(world))
+    return unit
 
 
-class InProcess:
-    """The Gymnasium environment with random actions."""
+def environment() -> Callable[[], object]:
+    """One step of the Gymnasium environment, and a reset where an episode ends."""
+    env = gymnasium.make(ENVIRONMENT)
+    env.action_space.seed(0)
+    env.reset(seed=0)
 
-    def __init__(self) -> None:
-        self._environment = FrankaEnv(TASK)
-        self._environment.action_space.seed(0)
-        self._done = True
+    def unit() -> None:
+        _, _, terminated, truncated, _ = env.step(env.action_space.sample())
+        if terminated or truncated:
+            env.reset()
 
-    def run(self) -> None:
-        for _ in range(STEPS):
-            if self._done:
-                self._environment.reset(seed=None)
-            action = self._environment.action_space.sample()
-            _, _, terminated, truncated, _ = self._environment.step(action)
-            self._done = terminated or truncated
+    return unit
 
 
-class Loop:
-    """The actor's loop over an environment, with the policy in use."""
-
-    def __init__(self, environment: Environment) -> None:
-        queue = TransitionQueue(2000, environment.observation_size, environment.action_size)
-        self._loop = EnvironmentLoop(environment, queue, random_steps=0, seed=0)
-        self._loop.policy = _policy(environment.observation_size, environment.action_size)
-
-    def run(self) -> None:
-        for _ in range(STEPS):
-            self._loop.step()
-
-
-def _policy(observation_size: int, action_size: int) -> Policy:
-    """A policy that was never trained, of the usual size."""
-    rng, tensors, into = np.random.default_rng(0), {}, observation_size
-    sizes = {"hidden.0": 256, "hidden.1": 256, "mean": action_size, "log_std": action_size}
-    for name, out in sizes.items():
-        tensors[f"{name}.weight"] = rng.normal(0, 0.05, (out, into)).astype(np.float32)
-        tensors[f"{name}.bias"] = np.zeros(out, np.float32)
-        into = 256
-    return Policy(tensors, version=1)
+def policy(observations: int, actions: int) -> Policy:
+    """A policy of the actor's size with random weights."""
+    rng = np.random.default_rng(0)
+    shapes = {
+        "hidden.0": (HIDDEN, observations),
+        "hidden.1": (HIDDEN, HIDDEN),
+        "mean": (actions, HIDDEN),
+        "log_std": (actions, HIDDEN),
+    }
+    tensors = {}
+    for name, shape in shapes.items():
+        tensors[f"{name}.weight"] = rng.normal(0.0, 0.05, shape).astype(np.float32)
+        tensors[f"{name}.bias"] = np.zeros(shape[0], np.float32)
+    return Policy(tensors)
 
 
-@dataclass(frozen=True)
-class Robot(RobotParameters):
-    """The parameters of an actor on the task."""
-
-    task: str = TASK
+def loop(env: Environment) -> Callable[[], object]:
+    """One step of the actor's loop."""
+    queue = TransitionQueue(2000, env.observation_size, env.action_size)
+    actor = EnvironmentLoop(env, queue, random_steps=0, seed=0)
+    actor.policy = policy(env.observation_size, env.action_size)
+    return actor.step
 
 
 class Bridge:
-    """The bridge in a process of its own, and the actor's environment on its topics."""
+    """A bridge process in lockstep, and an actor's environment that speaks to it."""
 
     def __init__(self) -> None:
-        parameters = {
-            "task": TASK,
-            "lockstep": "true",
-            "speed_factor": "0.0",
-            "joint_state_rate": "10.0",
-            "convenience_publish_rate": "10.0",
-        }
+        # In this process alone it would compete with what is measured.
         command = ["ros2", "run", "franka_sim_bridge", "franka_sim_bridge", "--ros-args"]
-        for name, value in parameters.items():
+        settings = {"task": TASK, "lockstep": "true", "speed_factor": "0.0"}
+        settings["lockstep_timeout"] = "600.0"  # it rests while the others are measured
+        for name, value in settings.items():
             command += ["-p", f"{name}:={value}"]
         self._process = subprocess.Popen(command, start_new_session=True)
         rclpy.init()
-        self._node = rclpy.create_node("sim_speed")
-        self._executor = SingleThreadedExecutor()
-        self._executor.add_node(self._node)
-        self._spinner = threading.Thread(target=self._spin, daemon=True)
+        self._node = Node("sim_speed")
+        self.environment = FrankaEnvironment(
+            self._node, RobotParameters(task=TASK, state_timeout=30.0), lambda: True
+        )
+        self._spinner = threading.Thread(target=self._spin)
         self._spinner.start()
-        self.environment = FrankaEnvironment(self._node, Robot(), lambda: True)
-        deadline = time.monotonic() + START_TIMEOUT
-        while self._node.count_publishers("franka/joint_states") == 0:
-            if time.monotonic() > deadline or self._process.poll() is not None:
-                self.close()
-                fail("the bridge did not start; its lines are above")
-            time.sleep(0.05)
 
     def _spin(self) -> None:
-        with contextlib.suppress(ExternalShutdownException):
-            self._executor.spin()
+        executor = SingleThreadedExecutor()
+        executor.add_node(self._node)
+        try:
+            executor.spin()
+        except ExternalShutdownException:
+            return
 
-    def close(self) -> None:
-        """End the process and ROS."""
-        if self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGINT)
+    def end(self) -> None:
+        """End the process and our nodes."""
+        self._process.send_signal(signal.SIGINT)
+        try:
+            self._process.wait(20.0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
             self._process.wait()
         self.environment.close()
-        self._executor.shutdown()
-        self._spinner.join(5.0)
-        rclpy.try_shutdown()
+        rclpy.shutdown()
+        self._spinner.join()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a few seconds in all")
-    repeats, seconds = (2, 1.0) if parser.parse_args().quick else (5, 4.0)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="three short rounds")
+    options = parser.parse_args()
+    os.environ.setdefault("ROS_DOMAIN_ID", str(random.SystemRandom().randint(1, 101)))
     bridge = Bridge()
     try:
         units = {
-            "physics and control law": Physics().run,
-            "environment": InProcess().run,
-            "actor's loop, one process": Loop(GymEnvironment(ENV_ID)).run,
-            "actor and bridge over topics": Loop(bridge.environment).run,
+            PHYSICS: physics(),
+            GYM: environment(),
+            LOOP: loop(GymEnvironment(ENVIRONMENT)),
+            LOCKSTEP: loop(bridge.environment),
         }
-        calls = interleaved(units, repeats, seconds)
+        rates = common.interleaved(
+            units, repeats=3 if options.quick else 9, seconds=1.0 if options.quick else 3.0
+        )
     finally:
-        bridge.close()
-    rates = {name: [STEPS * rate for rate in of_unit] for name, of_unit in calls.items()}
-    last = "actor and bridge over topics"
-    table = [
-        [name, f"{statistics.median(r):.0f}", f"{median_ratio(rates[last], r):.2f}"]
-        for name, r in rates.items()
-    ]
-    print_table(["", "control steps/s", "topics' share"], table)
-    lockstep = statistics.median(rates[last])
-    print_json(
+        bridge.end()
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    share = common.median_ratio(rates[LOCKSTEP], rates[LOOP])
+    common.print_table(
+        ("pick_cube, 0.1 s a control step", "steps/s", "times real time", "ms/step"),
+        [
+            (name, f"{rate:.0f}", f"{rate * 0.1:.0f}", f"{1e3 / rate:.2f}")
+            for name, rate in medians.items()
+        ],
+    )
+    print(f"Lockstep over topics reaches {share:.0%} of the same loop in one process.")
+    common.print_json(
         {
-            "lockstep_steps_per_second": rounded(lockstep),
-            "lockstep_share_of_loop": rounded(
-                median_ratio(rates[last], rates["actor's loop, one process"])
-            ),
-            "times_real_time": rounded(lockstep / 10.0),
-            "steps_per_second": {k: rounded(statistics.median(r)) for k, r in rates.items()},
+            "physics_steps_per_second": common.rounded(medians[PHYSICS]),
+            "environment_steps_per_second": common.rounded(medians[GYM]),
+            "in_process_steps_per_second": common.rounded(medians[LOOP]),
+            "lockstep_steps_per_second": common.rounded(medians[LOCKSTEP]),
+            "lockstep_over_in_process": common.rounded(share),
         },
         threads=1,
     )
