@@ -101,9 +101,9 @@ def test_sim_train_learns_a_task_over_the_topics_and_leaves_a_policy_that_evalua
 def test_every_command_adapter_drives_its_controller(
     command: str, start: Start, observer: Node
 ) -> None:
-    simulation = bridge(start, f"motion_controller:={command}_controller")
+    simulation = bridge(start, f"motion_controller:={command}_controller", "lockstep_timeout:=5.0")
     watch = Watch(observer)
-    actor(start, f"command:={command}")
+    program = actor(start, f"command:={command}")
     status = watch.steps_beyond(150)
     assert status.fault == ""
     topic = {
@@ -113,6 +113,7 @@ def test_every_command_adapter_drives_its_controller(
     (publisher,) = observer.get_publishers_info_by_topic(topic)
     assert publisher.qos_profile.reliability == ReliabilityPolicy.RELIABLE
     assert "no command came" not in simulation.output
+    assert "Episode stopped" not in program.output
 
 
 def test_commands_are_reliable_and_state_is_read_best_effort(start: Start, observer: Node) -> None:

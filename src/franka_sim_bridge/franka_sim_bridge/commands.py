@@ -13,10 +13,11 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
-from franka_sim_bridge.inbox import Inbox
 from franka_sim_bridge.simulation import Simulation
 from sac_envs.kinematics import quaternion_to_rotation
 from sac_ros import qos
+from sac_ros.inbox import Inbox
+from sac_ros.node import side_node
 
 # ros2_controllers: reliable and best-effort publishers both match a best-effort reader.
 COMMANDS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -53,15 +54,7 @@ class Commands:
         self._manager = simulation.manager
         self._logger = parent.get_logger()
         self.accepted = 0
-        name = f"{parent.get_name()}_commands"
-        self._node = Node(
-            name,
-            namespace=parent.get_namespace(),
-            context=parent.context,
-            cli_args=["--ros-args", "-r", f"__node:={name}"],
-            start_parameter_services=False,
-            enable_rosout=False,
-        )
+        self._node = side_node(parent, f"{parent.get_name()}_commands")
         self._topics = {
             TRAJECTORY: self._subscribe(
                 JointTrajectory, f"{TRAJECTORY}/joint_trajectory", self._on_trajectory

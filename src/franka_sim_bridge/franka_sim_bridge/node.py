@@ -6,7 +6,6 @@ and hand what they want done to it.
 
 from __future__ import annotations
 
-import gc
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -165,15 +164,13 @@ class Bridge(node.SacNode[Parameters]):
             camera_rate=p.camera_rate,
         )
         self._inject({name: getattr(p, name) for name in INJECTIONS})
-        self._interface = Interface(self, self.simulation)
+        self._interface = Interface(self, self.simulation, self.fail)
         self._offered = [
             self.create_service(ResetEpisode, "reset_episode", self._on_reset_episode),
             self.create_service(SetPause, "sim/set_pause", self._on_set_pause),
             self.create_service(StepSimulation, "sim/step_simulation", self._on_step),
             self.create_service(ResetWorld, "sim/reset_world", self._on_reset_world),
         ]
-        gc.collect()
-        gc.freeze()  # a full collection would look at half a million objects in mid-tick
         how = "in lockstep" if p.lockstep else f"speed factor {p.speed_factor:g}"
         self.get_logger().info(f"Simulating {p.robot_type} with task {p.task}, {how}")
 

@@ -68,7 +68,9 @@ class Transforms:
         self._message = TFMessage(transforms=arm + fingers)
 
     def publish(self, stamp: Stamp) -> None:
-        """Publish where the moving links are."""
+        """Publish where the moving links are, while somebody listens."""
+        if self.publisher.get_subscription_count() == 0:
+            return
         transforms = self._message.transforms
         for transform in transforms:
             set_stamp(transform.header, stamp)
@@ -119,7 +121,9 @@ class Markers:
         self._message = MarkerArray(markers=[table, *self._moving.values()])
 
     def publish(self, stamp: Stamp) -> None:
-        """Publish where everything is."""
+        """Publish where everything is, while somebody listens."""
+        if self.publisher.get_subscription_count() == 0:
+            return
         poses = self._simulation.object_poses()
         for name, marker in self._moving.items():
             if name in poses:

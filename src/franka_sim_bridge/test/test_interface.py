@@ -66,7 +66,8 @@ class Robot:
     def __init__(self, node: Node, observer: Node) -> None:
         self.simulation = Simulation(make_task("pick_cube"), FR3)
         self.simulation.reset_episode(0)
-        self.interface = Interface(node, self.simulation)
+        self.failures: list[object] = []
+        self.interface = Interface(node, self.simulation, self.failures.append)
         self._server = SingleThreadedExecutor(context=node.context)
         self._server.add_node(node)
         self._client = SingleThreadedExecutor(context=observer.context)
@@ -78,7 +79,6 @@ class Robot:
         self._running.set()
         self._wake = threading.Event()
         self.simulation.wake = self._wake.set
-        self.failure: BaseException | None = None
         self._threads = [threading.Thread(target=t) for t in (self._simulate, self._serve)]
         for thread in self._threads:
             thread.start()
@@ -99,7 +99,7 @@ class Robot:
         except ExternalShutdownException:
             pass
         except BaseException as error:
-            self.failure = error
+            self.failures.append(error)
 
     def end(self) -> None:
         self._ended.set()
@@ -111,7 +111,8 @@ class Robot:
             if isinstance(client, ActionClient):
                 client.destroy()
         self._client.shutdown()
-        assert self.failure is None
+        self.interface.destroy()
+        assert not self.failures
 
     def pause(self) -> None:
         """Let simulated time stand still; jobs are done."""
@@ -900,6 +901,7 @@ def test_it_can_be_destroyed_with_goals_under_way_and_made_again(
 
 
 def destroy_and_make_again(robot: Robot, node: Node) -> None:
+    listeners = len(robot.simulation.listeners)
     robot.pause()
     handle = robot.send(Move, "franka_gripper/move", width=0.0, speed=0.1)
     handle.get_result_async()
@@ -907,12 +909,12 @@ def destroy_and_make_again(robot: Robot, node: Node) -> None:
 
     def again() -> None:
         robot.interface.destroy()
-        robot.interface = Interface(node, robot.simulation)
+        robot.interface = Interface(node, robot.simulation, robot.failures.append)
         done.set_result(True)
 
     robot._server.create_task(again)
     robot.wait(done)
-    assert len(robot.simulation.listeners) == 1
+    assert len(robot.simulation.listeners) == listeners
     robot.go_on()
     answer = robot.call(ListControllers, "controller_manager/list_controllers")
     assert len(answer.controller) == 7

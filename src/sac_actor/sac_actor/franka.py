@@ -19,6 +19,7 @@ from sac_envs.robots import ROBOTS, Float64
 from sac_envs.task import Gripping, RobotState
 from sac_envs.tasks import make_task
 from sac_msgs.srv import ResetEpisode
+from sac_ros.node import side_node
 from sac_ros.parameters import UserError
 
 RESET_TIMEOUT = 60.0  # s; a robot has to drive to its start
@@ -30,8 +31,7 @@ class FrankaEnvironment:
 
     A tick is due when the joint state's stamp reaches the last tick's plus one control period: at
     1 kHz on the robot as in lockstep simulation. Topics are taken in on a node of its own,
-    `<node>_robot`, by the thread that calls `reset` and `step`; the gripper's actions belong to
-    `node`.
+    `<node>_robot`, by the thread that calls `reset` and `step`.
     """
 
     paces_itself = True
@@ -56,21 +56,17 @@ class FrankaEnvironment:
         self.safety = SafetyFilter(
             robot, self.task, max_distance=self.task.action_scale, period=self._period / 1e9
         )
-        self._robot_node = Node(
-            f"{node.get_name()}_robot",
-            namespace=node.get_namespace(),
-            context=node.context,
-            start_parameter_services=False,
-            enable_rosout=False,
+        self._robot_node = side_node(node, f"{node.get_name()}_robot")
+        self._reset_client = self._robot_node.create_client(ResetEpisode, "reset_episode")
+        self._gripper = (
+            GripperClient(self._robot_node, self.task.open_width)
+            if self.task.uses_gripper
+            else None
         )
         self.topics = RobotTopics(
             self._robot_node, robot, self.task, p.state_timeout, p.object_max_age, go_on
         )
         self.commands = ADAPTERS[p.command](self._robot_node, robot, self._period / 1e9)
-        self._reset_client = self._robot_node.create_client(ResetEpisode, "reset_episode")
-        self._gripper = (
-            GripperClient(node, self.task.open_width) if self.task.uses_gripper else None
-        )
         self._gripping = Gripping(self.task.gripper_dwell)
         self._markers = EpisodeMarkers(self._robot_node, self.task)
         self._random = np.random.default_rng()
@@ -180,8 +176,5 @@ class FrankaEnvironment:
         return values
 
     def close(self) -> None:
-        """Give the node, its executor and the gripper's clients back."""
-        self.topics.close()
-        if self._gripper is not None:
-            self._gripper.destroy()
+        """Give the node back."""
         self._robot_node.destroy_node()

@@ -19,7 +19,6 @@ from franka_msgs.action import Move, PTPMotion
 from geometry_msgs.msg import PoseStamped
 from rclpy.action import ActionClient
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
 from rclpy.task import Future
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
@@ -72,13 +71,7 @@ class RobotReset(node.SacNode[Parameters]):
         self._task = make_task(p.task)
         self._robot = ROBOTS[p.robot_type]
         # Clients on a node of their own: the main thread spins it while the service waits.
-        self._robot_node = Node(
-            f"{self.get_name()}_robot",
-            namespace=self.get_namespace(),
-            context=self.context,
-            start_parameter_services=False,
-            enable_rosout=False,
-        )
+        self._robot_node = node.side_node(self, f"{self.get_name()}_robot")
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self._robot_node)
         make = self._robot_node.create_client

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 
@@ -21,6 +20,7 @@ from sac_envs.kinematics import forward, quaternion_to_rotation
 from sac_envs.robots import Float64, Robot
 from sac_envs.task import Pose, RobotState, Task
 from sac_ros import qos
+from sac_ros.inbox import Inbox
 from sac_ros.parameters import UserError
 
 SAME_INSTANT = 1_000_000  # ns by which stamps of the same instant may differ
@@ -72,7 +72,7 @@ class PoseInput:
 
 
 class RobotTopics:
-    """Subscribes to a robot's state on a node of its own and waits for ticks.
+    """Subscribes to a robot's state on a node of its own, with nothing but clients, and waits.
 
     `wait(due)` spins on the calling thread until joint states and tool pose with a stamp of at
     least `due` (ns) are there. It raises EpisodeCut when input is missing, frozen or jumps in
@@ -94,8 +94,6 @@ class RobotTopics:
         self._state_timeout = state_timeout
         self._object_max_age = int(object_max_age * 1e9)
         self._go_on = go_on
-        self._executor = SingleThreadedExecutor(context=node.context)
-        self._executor.add_node(node)
         self.joints: Joints | None = None
         self.refused = 0  # malformed messages
         self._refusal = ""
@@ -120,14 +118,11 @@ class RobotTopics:
         )
         for pose in (self._tool, *self._objects.values()):
             node.create_subscription(PoseStamped, pose.topic, pose.take, state, **options)
+        self._inbox = Inbox(node)
 
     def spin(self, timeout: float) -> None:
-        """Take one message in, or wait for `timeout` s."""
-        self._executor.spin_once(timeout_sec=timeout)
-
-    def close(self) -> None:
-        """Give the executor back."""
-        self._executor.shutdown()
+        """Wait for up to `timeout` s until something arrives, and take it in."""
+        self._inbox.spin(timeout)
 
     # Messages.
 

@@ -50,7 +50,7 @@ class SafetyFilter:
         if not np.isfinite(action).all():
             self.clips[REFUSED] += 1
             return np.zeros_like(action)
-        return np.clip(action, -1.0, 1.0)
+        return np.minimum(np.maximum(action, -1.0), 1.0)
 
     def filter(
         self, command: Command, state: RobotState, q: Float64, jacobian: Float64
@@ -82,7 +82,7 @@ class SafetyFilter:
         return Command(position, rotation, command.close_gripper), displacement
 
     def _clip(self, position: Float64, low: Float64, high: Float64, what: str) -> Float64:
-        clipped = np.clip(position, low, high)
+        clipped = np.minimum(np.maximum(position, low), high)
         if (clipped != position).any():
             self.clips[what] += 1
         return clipped

@@ -69,9 +69,17 @@ TOOL_DOWN = np.diag([1.0, -1.0, -1.0])
 
 LARGEST_STEP = 0.5  # rad of any joint in one iteration of `inverse`
 
-_FIXED = [(rotation_x(roll), np.array(xyz)) for xyz, roll in JOINT_ORIGINS]
-_TOOL = _FIXED[7][0] @ rotation_z(HAND_YAW)
-_TOOL_OFFSET = _FIXED[7][1] + _FIXED[7][0] @ np.array(HAND_TCP)
+
+def _transform(rotation: Float64, position: Float64) -> Float64:
+    out = np.eye(4)
+    out[:3, :3], out[:3, 3] = rotation, position
+    return out
+
+
+# Each joint's frame in that of the one before, at angle 0; then the tool's in the flange's.
+_FIXED = np.array([_transform(rotation_x(roll), np.array(xyz)) for xyz, roll in JOINT_ORIGINS])
+_TOOL = _FIXED[7] @ _transform(rotation_z(HAND_YAW), np.array(HAND_TCP))
+_X, _Y = _FIXED[:7, :3, 0], _FIXED[:7, :3, 1]
 
 
 def forward(q: Float64) -> tuple[Float64, Float64, Float64]:
@@ -79,26 +87,22 @@ def forward(q: Float64) -> tuple[Float64, Float64, Float64]:
 
     The tool is `<robot_type>_hand_tcp`. The Jacobian's rows are linear, then angular velocity.
     """
-    rotation, position = np.eye(3), np.zeros(3)
-    axes, origins = np.empty((7, 3)), np.empty((7, 3))
-    cosines, sines = np.cos(q), np.sin(q)
-    for i in range(7):
-        fixed, offset = _FIXED[i]
-        position = position + rotation @ offset
-        rotation = rotation @ fixed
-        axes[i], origins[i] = rotation[:, 2], position
-        c, s = cosines[i], sines[i]
-        x, y = rotation[:, 0].copy(), rotation[:, 1].copy()
-        rotation[:, 0], rotation[:, 1] = c * x + s * y, c * y - s * x
-    position = position + rotation @ _TOOL_OFFSET
-    rotation = rotation @ _TOOL
+    frames = _FIXED[:7].copy()
+    c, s = np.cos(q)[:, None], np.sin(q)[:, None]
+    frames[:, :3, 0] = c * _X + s * _Y
+    frames[:, :3, 1] = c * _Y - s * _X
+    for i in range(1, 7):
+        frames[i] = frames[i - 1] @ frames[i]
+    tool = frames[6] @ _TOOL
+    position = tool[:3, 3]
+    x, y, z = axes = frames[:, :3, 2].T
+    dx, dy, dz = position[:, None] - frames[:, :3, 3].T
     jacobian = np.empty((6, 7))
-    arms = position - origins
-    jacobian[0] = axes[:, 1] * arms[:, 2] - axes[:, 2] * arms[:, 1]
-    jacobian[1] = axes[:, 2] * arms[:, 0] - axes[:, 0] * arms[:, 2]
-    jacobian[2] = axes[:, 0] * arms[:, 1] - axes[:, 1] * arms[:, 0]
-    jacobian[3:] = axes.T
-    return position, rotation, jacobian
+    jacobian[0] = y * dz - z * dy
+    jacobian[1] = z * dx - x * dz
+    jacobian[2] = x * dy - y * dx
+    jacobian[3:] = axes
+    return position.copy(), tool[:3, :3].copy(), jacobian
 
 
 def inverse(

@@ -5,6 +5,7 @@ A node does its long work in `work()` on the main thread, while callbacks run on
 
 from __future__ import annotations
 
+import gc
 import queue
 import secrets
 import signal
@@ -20,6 +21,7 @@ from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.logging import get_logger
+from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from sac_ros import qos
@@ -72,6 +74,12 @@ class SacNode(LifecycleNode, Generic[P]):
     def finish(self) -> None:
         """Last actions of an orderly end, on the main thread, while messages still flow."""
 
+    def fail(self, error: str) -> None:
+        """End the node because of `error`; the process exits with 1. For any thread."""
+        self.error = error
+        self.stopping.set()
+        self.interrupt()
+
     def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
         """Level, one-line message and values for /diagnostics."""
         return DiagnosticStatus.OK, "ok", {}
@@ -86,6 +94,8 @@ class SacNode(LifecycleNode, Generic[P]):
             self.error = str(error)
             self.get_logger().error(str(error))
             return TransitionCallbackReturn.FAILURE
+        gc.collect()
+        gc.freeze()  # later collections leave out what is here now: no long pause in mid-tick
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -172,6 +182,54 @@ class SacNode(LifecycleNode, Generic[P]):
         self._diagnostics.publish(out)
 
 
+def side_node(parent: Node, name: str) -> Node:
+    """A plain node in the namespace of `parent`, for entities that another thread takes care of.
+
+    A launch file's name for the parent does not rename it.
+    """
+    return Node(
+        name,
+        namespace=parent.get_namespace(),
+        context=parent.context,
+        cli_args=["--ros-args", "-r", f"__node:={name}"],
+        start_parameter_services=False,
+        enable_rosout=False,
+    )
+
+
+class Spinner:
+    """Runs the callbacks of a node on a thread of its own; `fail` is told why one broke off."""
+
+    def __init__(self, node: Node, fail: Callable[[str], None]) -> None:
+        self._executor = SingleThreadedExecutor(context=node.context)
+        self._executor.add_node(node)
+        self._fail = fail
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._spin, name="executor", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Let the callback that runs end, and stop; also when it never began."""
+        self._stopping.set()
+        self._executor.wake()
+        if self._thread.ident is not None:
+            self._thread.join(timeout=2.0)
+        self._executor.shutdown(timeout_sec=2.0)
+
+    def _spin(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                self._executor.spin_once()
+        except ExternalShutdownException:
+            pass
+        except BaseException as error:
+            self._fail(f"a callback failed: {error!r}")
+            raise
+
+
 def run(make: Callable[[], SacNode[Any]], name: str) -> int:
     """Run one node until it ends or the process is told to (SIGINT, SIGTERM); the exit status.
 
@@ -193,21 +251,7 @@ def run(make: Callable[[], SacNode[Any]], name: str) -> int:
 
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-
-    def spin() -> None:
-        try:
-            executor.spin()
-        except ExternalShutdownException:
-            pass
-        except BaseException as error:
-            node.error = f"a callback failed: {error!r}"
-            node.stopping.set()
-            node.interrupt()
-            raise
-
-    spinner = threading.Thread(target=spin, name="executor", daemon=True)
+    spinner = Spinner(node, node.fail)
     try:
         if node.parameters.autostart:
             node.trigger_configure()
@@ -224,9 +268,7 @@ def run(make: Callable[[], SacNode[Any]], name: str) -> int:
     finally:
         node.stopping.set()
         node.active.clear()
-        executor.shutdown(timeout_sec=2.0)
-        if spinner.ident is not None:
-            spinner.join(timeout=2.0)
+        spinner.stop()
         node.cleanup()
         node.destroy_node()
         rclpy.try_shutdown()
