@@ -60,6 +60,10 @@ class Environment(Protocol):
         """Act with `action` `(action_size,)` in [-1, 1]."""
         ...
 
+    def hold(self) -> None:
+        """Nothing more is asked for until the next reset: whatever moves comes to rest."""
+        ...
+
     def diagnose(self) -> dict[str, object]:
         """Values for /diagnostics."""
         ...
@@ -128,6 +132,9 @@ class GymEnvironment:
             )
         success = bool(info["is_success"]) if "is_success" in info else None
         return Step(flat, reward, bool(terminated), bool(truncated), success)
+
+    def hold(self) -> None:
+        """Time stands still between steps."""
 
     def diagnose(self) -> dict[str, object]:
         """Nothing to say."""

@@ -64,7 +64,7 @@ class FrankaEnvironment:
             else None
         )
         self.topics = RobotTopics(
-            self._robot_node, robot, self.task, p.state_timeout, p.object_max_age, go_on
+            self._robot_node, robot, self.task, p.state_timeout, p.object_max_age
         )
         self.commands = ADAPTERS[p.command](self._robot_node, robot, self._period / 1e9)
         self._gripping = Gripping(self.task.gripper_dwell)
@@ -83,7 +83,7 @@ class FrankaEnvironment:
         stamp = self._ask_for_start(int(self._random.integers(2**63)))
         self._gripping.reset(False, stamp / 1e9)
         self.topics.begin()
-        self._take(self.topics.wait(stamp, moving=False))
+        self._take(self.topics.wait(stamp, moving=False, go_on=self._go_on))
         assert self._joints is not None
         self.topics.check_tool_frame(self._joints)
         self._steps, self._return = 0, 0.0
@@ -139,9 +139,6 @@ class FrankaEnvironment:
         except EpisodeCut as cut:
             self.commands.hold(joints)
             raise EpisodeCut(str(cut), self._last_known(joints)) from None
-        except Interrupted:
-            self.commands.hold(joints)
-            raise
         self._steps += 1
         step = self._outcome()
         self._return += step.reward
@@ -166,6 +163,11 @@ class FrankaEnvironment:
             truncated=self._steps >= self.task.max_episode_steps and not success,
             success=success,
         )
+
+    def hold(self) -> None:
+        """Have the arm stay where it is."""
+        if self._joints is not None:
+            self.commands.hold(self._joints)
 
     def diagnose(self) -> dict[str, object]:
         """Values for /diagnostics."""

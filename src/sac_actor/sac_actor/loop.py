@@ -69,6 +69,7 @@ def evaluate(
         episode_return, length, done = 0.0, 0, False
         while not done:
             if not go_on():
+                environment.hold()
                 return None
             last = environment.step(policy.mean(observation))
             observation = last.observation
@@ -135,18 +136,26 @@ class EnvironmentLoop:
         self.last_success: bool | None = None
         self._seed: int | None = seed
         self._rng = np.random.default_rng(seed)
+        self.go_on: Callable[[], bool] = lambda: True  # no: the step under way ends the episode
         self._observation: Float32 | None = None  # None: a new episode begins with the next step
         self._episode_return = 0.0
         self._episode_length = 0
 
     def abandon_episode(self) -> None:
-        """Begin a new episode with the next step (after a pause or an evaluation)."""
-        self._observation = None
+        """Begin a new episode with the next step (after a pause or an evaluation).
+
+        The last transition of one that was under way counts as truncated, unless it has been sent.
+        """
+        if self._observation is not None:
+            self._observation = None
+            self.queue.truncate_newest()
+            self.environment.hold()
 
     def step(self) -> bool:
         """One environment step; whether it ended the episode.
 
-        When the environment cuts the episode, what is known of the last transition is kept, as
+        When `go_on` says no meanwhile, the step is the episode's last, as truncated. When the
+        environment cuts the episode, what is known of the last transition is kept, as
         truncated, and EpisodeCut goes on to the caller.
         """
         if self._observation is None:
@@ -162,6 +171,9 @@ class EnvironmentLoop:
                 self._keep(observation, action, last, source, version)
             self._end_episode()
             raise
+        if not self.go_on():
+            self.environment.hold()
+            step = step._replace(truncated=not step.terminated)
         self._keep(observation, action, step, source, version)
         self._observation = step.observation
         done = step.terminated or step.truncated

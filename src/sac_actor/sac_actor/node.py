@@ -5,6 +5,7 @@ It never waits for the learner: what is not acknowledged stays in the queue and 
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 
@@ -18,13 +19,24 @@ from sac_actor.queue import TransitionQueue
 from sac_core.policy import Policy
 from sac_msgs.msg import ActorStatus, PolicyWeights, TransitionAck, TransitionBatch
 from sac_ros import node, qos
-from sac_ros.codecs import policy_from_message, transitions_to_message
+from sac_ros.codecs import (
+    ack_from_message,
+    policy_from_message,
+    printable,
+    transitions_to_message,
+)
 from sac_ros.parameters import parameter
 
-RESEND_AFTER = 2.0  # s without any progress in the acknowledgements of what was sent
+RESEND_AFTER = 2.0  # s without any progress in the acknowledgements of what was sent; doubles …
+RESEND_AFTER_MOST = (
+    8.0  # … up to this while nothing comes: the learner may be slow, or its disk full
+)
+LEARNER_SILENCE = 3.0  # s after which another learner may take over; each speaks once a second
 FAREWELL = 2.0  # s that a stopping actor waits for its last acknowledgement
 MESSAGES_PER_FLUSH = 10  # at most, when there is a backlog: neither side stalls
 AFTER_CUT = 1.0  # s between two attempts to begin an episode after one was cut
+REFUSAL_SHOWN = 30.0  # s for which diagnostics are in error after a message was refused
+MAX_FAULT = 512  # characters, as in ActorStatus.msg
 SILENCE = 10.0  # s between two reminders that there is no learner
 
 
@@ -69,13 +81,16 @@ class Actor(node.SacNode[Parameters]):
         super().__init__("sac_actor", Parameters)
         self._newest_policy: Policy | None = None
         self._newest_policy_stamp = Time()
-        self._policy_session = 0  # learner session that the newest policy came from
+        self._policy_session = 0  # of the learner that the newest weights came from
         self._policies_received = 0
         self._policies_rejected = 0
-        self._refusal = ""  # why weights were last refused
+        self._refusal, self._refused_at = "", -math.inf  # why a message was last refused, and when
         self._rejected_rows = 0
-        self._learner_session = 0
+        self._learner_session = 0  # of the learner that is followed
+        self._learner_heard = 0.0
+        self._other_weights: PolicyWeights | None = None  # newest of a learner not followed
         self._last_progress = time.monotonic()
+        self._resend_after = RESEND_AFTER
         self._evaluations = 0
         self._evaluation = Evaluation(0, (float("nan"),), (0,), None)
         self._evaluating = False
@@ -90,7 +105,7 @@ class Actor(node.SacNode[Parameters]):
 
     def configure(self) -> None:
         p = self.parameters
-        self.environment = make_environment(self, p, p.env_id, self.active.is_set)
+        self.environment = make_environment(self, p, p.env_id, self._goes_on)
         if hasattr(self, "loop_"):  # configured once more: what is queued stays
             self.loop_.environment = self.environment
             self.loop_.abandon_episode()
@@ -99,6 +114,7 @@ class Actor(node.SacNode[Parameters]):
                 p.queue_capacity, self.environment.observation_size, self.environment.action_size
             )
             self.loop_ = EnvironmentLoop(self.environment, self.queue, p.random_steps, p.seed)
+            self.loop_.go_on = self._goes_on
             self._next_evaluation = p.eval_period
         options = {"qos_overriding_options": qos.OVERRIDABLE}
         self._transitions = self.create_publisher(
@@ -128,6 +144,9 @@ class Actor(node.SacNode[Parameters]):
                 self.destroy_publisher(publisher)
             for subscription in self._subscriptions_:
                 self.destroy_subscription(subscription)
+
+    def _goes_on(self) -> bool:
+        return self.active.is_set() and not self.stopping.is_set()
 
     # The loop, on the main thread.
 
@@ -176,27 +195,30 @@ class Actor(node.SacNode[Parameters]):
         """Publish unsent rows if a learner listens, a flush's worth a message; whether any."""
         if self._transitions.get_subscription_count() == 0:
             return False
+        now = time.monotonic()
         if self.queue.oldest == self.queue.sent:  # nothing is under way: waiting begins now
-            self._last_progress = time.monotonic()
-        elif time.monotonic() - self._last_progress > RESEND_AFTER:
-            again = self.queue.rewind()
-            self._last_progress = time.monotonic()
+            self._last_progress = now
+        elif now - self._last_progress > self._resend_after:
             self.get_logger().warning(
-                f"No acknowledgement for {RESEND_AFTER:g} s: sending {again} rows again"
+                f"No acknowledgement for {self._resend_after:g} s: sending "
+                f"{self.queue.rewind()} rows again"
             )
+            self._last_progress = now
+            self._resend_after = min(2.0 * self._resend_after, RESEND_AFTER_MOST)
         for sent in range(MESSAGES_PER_FLUSH):
             # Steps 0 to flush_period go together, so that the learner counts 31, 61, 91 …
             period = self.parameters.flush_period
             unsent = self.queue.take_unsent(period + 1 if self.queue.sent == 0 else period)
             if unsent is None:
                 return sent > 0
-            first, dropped, rows = unsent
-            message = transitions_to_message(rows, TransitionBatch())
+            message = transitions_to_message(unsent.rows, TransitionBatch())
             message.header.stamp = self.get_clock().now().to_msg()
             message.actor_id = self.get_name()
             message.actor_session = self.session
-            message.first_sequence = first
-            message.dropped = dropped
+            message.task = self.environment.name
+            message.first_sequence = unsent.first
+            message.oldest_sequence = unsent.oldest
+            message.dropped = unsent.dropped
             self._transitions.publish(message)
         return True
 
@@ -212,7 +234,7 @@ class Actor(node.SacNode[Parameters]):
                 self.environment,
                 self.loop_.policy,
                 p.eval_episodes,
-                go_on=self.active.is_set,
+                go_on=self._goes_on,
                 wanted=p.eval_success,
             )
         finally:
@@ -241,6 +263,7 @@ class Actor(node.SacNode[Parameters]):
         """Send what is left and wait for its acknowledgement, for a bounded time."""
         if not hasattr(self, "environment"):
             return  # never configured, or cleaned up
+        self.loop_.abandon_episode()
         deadline = time.monotonic() + FAREWELL
         while len(self.queue) and time.monotonic() < deadline:
             if self._transitions.get_subscription_count() == 0:
@@ -255,20 +278,45 @@ class Actor(node.SacNode[Parameters]):
 
     # What comes in, on the executor thread.
 
+    def _follow(self, session: int, learner_id: str) -> None:
+        """Raise ValueError unless a message is of the learner that this actor follows.
+
+        That is one session. Another takes its place once it has been silent, as it is after a
+        restart; until then another one on the same topics is an intruder, or a mistake.
+        """
+        now = time.monotonic()
+        followed = self._learner_session
+        if session != followed:
+            if followed and now - self._learner_heard < LEARNER_SILENCE:
+                raise ValueError(
+                    f"Two learners on {self._transitions.topic_name}: this actor follows session "
+                    f"{followed:016x}, and {printable(learner_id)!r} is {session:016x}; stop one "
+                    "of them, or give each a namespace"
+                )
+            if followed:
+                again = self.queue.rewind()
+                self.get_logger().info(f"A new learner: sending it {again} rows again")
+            self._learner_session, self._resend_after = session, RESEND_AFTER
+        self._learner_heard = now
+
     def _on_policy(self, message: PolicyWeights) -> None:
         try:
             policy = policy_from_message(message)
             self._check_sizes(policy)
+            self._other_weights = message
+            self._follow(message.learner_session, message.learner_id)
+            self._other_weights = None
             newest = self._newest_policy
-            same_session = message.learner_session == self._policy_session
-            if newest is not None and same_session and policy.version < newest.version:
+            same_learner = self._policy_session == message.learner_session
+            if newest is not None and same_learner and policy.version < newest.version:
                 raise ValueError(f"version {policy.version} after {newest.version}")
         except ValueError as error:
             self._policies_rejected += 1
-            self._refusal = f"weights of {message.learner_id[:64]!r} refused: {error}"
+            self._refused_at = time.monotonic()
+            self._refusal = f"weights of {printable(message.learner_id)!r} refused: {error}"
             self.get_logger().error(self._refusal, throttle_duration_sec=10.0)
             return
-        if self._newest_policy is None:
+        if newest is None:
             self.get_logger().info(
                 f"First weights from {message.learner_id}: learner step {policy.version}"
             )
@@ -287,20 +335,29 @@ class Actor(node.SacNode[Parameters]):
             )
 
     def _on_ack(self, message: TransitionAck) -> None:
-        if message.learner_session != self._learner_session:
-            if self._learner_session and self.queue.rewind():
-                self.get_logger().info("A new learner: sending it all that is not acknowledged")
-            self._learner_session = message.learner_session
-        for cursor in message.actors:
-            if cursor.actor_id == self.get_name() and cursor.actor_session == self.session:
-                if self.queue.acknowledge(cursor.next_sequence):
-                    self._last_progress = time.monotonic()
-                if cursor.rejected > self._rejected_rows:
-                    self.get_logger().error(
-                        f"The learner refused {cursor.rejected} rows; its log says why",
-                        throttle_duration_sec=10.0,
-                    )
-                self._rejected_rows = cursor.rejected
+        try:
+            cursor = ack_from_message(message, self.get_name(), self.session)
+            self._follow(message.learner_session, message.learner_id)
+        except ValueError as error:
+            self._refused_at = time.monotonic()
+            self._refusal = f"acknowledgement of {printable(message.learner_id)!r} refused: {error}"
+            self.get_logger().error(self._refusal, throttle_duration_sec=10.0)
+            return
+        waiting = self._other_weights
+        if waiting is not None and waiting.learner_session == message.learner_session:
+            self._other_weights = None
+            self._on_policy(waiting)
+        if cursor is None:
+            return
+        if self.queue.acknowledge(cursor.next_sequence):
+            self._last_progress = time.monotonic()
+            self._resend_after = RESEND_AFTER
+        if cursor.rejected > self._rejected_rows:
+            self.get_logger().error(
+                f"The learner refused {cursor.rejected} rows; its log says why",
+                throttle_duration_sec=10.0,
+            )
+        self._rejected_rows = cursor.rejected
 
     # What goes out.
 
@@ -346,7 +403,7 @@ class Actor(node.SacNode[Parameters]):
             actor_session=self.session,
             task=self.environment.name,
             state=self._state(),
-            fault=self._fault,
+            fault=self._fault[:MAX_FAULT],
             observation_size=self.environment.observation_size,
             action_size=self.environment.action_size,
             steps=self.loop_.steps,
@@ -387,7 +444,8 @@ class Actor(node.SacNode[Parameters]):
         values |= self.environment.diagnose()
         if self._fault:
             return DiagnosticStatus.ERROR, self._fault, values
-        if self._refusal:
+        values["last_refusal"] = self._refusal or "none"
+        if time.monotonic() - self._refused_at < REFUSAL_SHOWN:
             return DiagnosticStatus.ERROR, self._refusal, values
         if self.queue.dropped:
             return DiagnosticStatus.WARN, f"{self.queue.dropped} rows dropped: queue full", values

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import threading
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sac_ros.codecs import Transitions
+
+
+class Unsent(NamedTuple):
+    """Rows to send, and where the queue was when they were taken."""
+
+    first: int  # sequence number of the first row
+    oldest: int  # that of the oldest row that is kept
+    dropped: int  # rows lost so far
+    rows: Transitions  # copies
 
 
 class TransitionQueue:
@@ -68,8 +78,15 @@ class TransitionQueue:
             rows.policy_version[row] = policy_version
             self.next += 1
 
-    def take_unsent(self, limit: int) -> tuple[int, int, Transitions] | None:
-        """Up to `limit` unsent rows: first sequence number, dropped so far, copies; or None."""
+    def truncate_newest(self) -> None:
+        """The episode ended after the newest row; once that has been sent it cannot be changed."""
+        with self._lock:
+            if self.sent < self.next:
+                row = (self.next - 1) % self.capacity
+                self._rows.truncated[row] = not self._rows.terminated[row]
+
+    def take_unsent(self, limit: int) -> Unsent | None:
+        """Up to `limit` unsent rows, or None."""
         with self._lock:
             first, count = self.sent, min(limit, self.next - self.sent)
             if count == 0:
@@ -77,7 +94,7 @@ class TransitionQueue:
             index = np.arange(first, first + count) % self.capacity
             self.sent += count
             copies = Transitions(*(column[index] for column in vars(self._rows).values()))
-            return first, self.dropped, copies
+            return Unsent(first, self.oldest, self.dropped, copies)
 
     def acknowledge(self, next_sequence: int) -> bool:
         """Free the rows before `next_sequence`; whether that freed any.

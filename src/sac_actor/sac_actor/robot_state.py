@@ -76,7 +76,7 @@ class RobotTopics:
 
     `wait(due)` spins on the calling thread until joint states and tool pose with a stamp of at
     least `due` (ns) are there. It raises EpisodeCut when input is missing, frozen or jumps in
-    time, and Interrupted when `go_on` says no.
+    time.
     """
 
     def __init__(
@@ -86,14 +86,12 @@ class RobotTopics:
         task: Task,
         state_timeout: float,
         object_max_age: float,
-        go_on: Callable[[], bool],
     ) -> None:
         self.node = node
         self._robot = robot
         self._task = task
         self._state_timeout = state_timeout
         self._object_max_age = int(object_max_age * 1e9)
-        self._go_on = go_on
         self.joints: Joints | None = None
         self.refused = 0  # malformed messages
         self._refusal = ""
@@ -184,10 +182,11 @@ class RobotTopics:
 
     # Waiting.
 
-    def wait(self, due: int, moving: bool) -> Joints:
+    def wait(self, due: int, moving: bool, go_on: Callable[[], bool] = lambda: True) -> Joints:
         """Joint state of the first instant stamped `due` or later, with all of that instant.
 
         `moving`: whether the robot should move, so that unchanging values mean that it is frozen.
+        Raises Interrupted when `go_on` says no.
         """
         self._patience = time.monotonic() + self._state_timeout
         while True:
@@ -198,6 +197,8 @@ class RobotTopics:
                 and self._tool.stamp >= joints.stamp - SAME_INSTANT
             ):
                 break
+            if not go_on():
+                raise Interrupted
             self._check(moving)
             self.spin(0.05)
         self._synchronise(joints.stamp)
@@ -232,8 +233,6 @@ class RobotTopics:
 
     def _check(self, moving: bool) -> None:
         """Raise what stands in the way of going on."""
-        if not self._go_on():
-            raise Interrupted
         if self._went_back:
             self._went_back = False
             raise EpisodeCut("the robot's time went back: was it started anew?")

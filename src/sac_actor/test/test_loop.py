@@ -10,6 +10,7 @@ from sac_actor.environment import EpisodeCut, GymEnvironment, Step
 from sac_actor.loop import EnvironmentLoop, Evaluation, Pace, evaluate
 from sac_actor.queue import TransitionQueue
 from sac_core.policy import Policy
+from sac_ros.codecs import Transitions
 from sac_ros.parameters import UserError
 
 
@@ -40,10 +41,15 @@ def run_loop(steps: int, random_steps: int = 0, policy: Policy | None = None) ->
     return loop
 
 
+def taken(loop: EnvironmentLoop) -> Transitions:
+    unsent = loop.queue.take_unsent(1000)
+    assert unsent is not None
+    return unsent.rows
+
+
 def test_transitions_are_those_that_the_environment_made() -> None:
     loop = run_loop(250)
-    _, _, rows = loop.queue.take_unsent(1000) or (None, None, None)
-    assert rows is not None
+    rows = taken(loop)
     environment = gymnasium.make("Pendulum-v1")
     observation, _ = environment.reset(seed=5)
     for row in range(250):
@@ -62,15 +68,12 @@ def test_transitions_are_those_that_the_environment_made() -> None:
 
 def test_the_same_seed_makes_the_same_transitions() -> None:
     first, second = run_loop(50), run_loop(50)
-    a, b = first.queue.take_unsent(50), second.queue.take_unsent(50)
-    assert a is not None and b is not None
-    np.testing.assert_array_equal(a[2].next_observations, b[2].next_observations)
+    np.testing.assert_array_equal(taken(first).next_observations, taken(second).next_observations)
 
 
 def test_actions_are_random_first_and_the_policys_afterwards() -> None:
     loop = run_loop(20, random_steps=12, policy=make_policy(3, 1))
-    _, _, rows = loop.queue.take_unsent(20) or (None, None, None)
-    assert rows is not None
+    rows = taken(loop)
     assert rows.source.tolist() == [0] * 12 + [1] * 8
     assert rows.policy_version.tolist() == [0] * 12 + [7] * 8
 
@@ -141,6 +144,7 @@ class Cut:
         self.observation_size, self.action_size = 3, 1
         self._known = known
         self._steps = 0
+        self.held = 0
 
     def reset(self, seed: int | None = None) -> np.ndarray:
         return self._environment.reset(seed)
@@ -151,6 +155,9 @@ class Cut:
         if self._steps % 3 == 0:
             raise EpisodeCut("the robot was switched off", step if self._known else None)
         return step
+
+    def hold(self) -> None:
+        self.held += 1
 
     def diagnose(self) -> dict[str, object]:
         return {}
@@ -170,10 +177,23 @@ def test_a_cut_episode_ends_truncated_with_what_is_known_of_its_last_step(
         loop.step()
     assert loop.episodes == 1
     loop.step()  # a new episode
-    _, _, rows = loop.queue.take_unsent(100) or (None, None, None)
-    assert rows is not None
+    rows = taken(loop)
     assert rows.truncated.tolist() == [*kept, 0]
     assert not rows.terminated.any()
+
+
+def test_a_pause_truncates_the_episode_and_lets_the_robot_rest() -> None:
+    environment = Cut(known=True)
+    loop = EnvironmentLoop(environment, TransitionQueue(100, 3, 1), 0, seed=1)
+    loop.step()
+    loop.go_on = lambda: False
+    assert loop.step()  # during this step
+    loop.go_on = lambda: True
+    environment._steps = 0
+    loop.step()
+    loop.abandon_episode()  # between two steps
+    assert taken(loop).truncated.tolist() == [0, 1, 1]
+    assert environment.held == 2
 
 
 def test_an_evaluation_counts_successes_and_ends_when_too_few_are_left() -> None:

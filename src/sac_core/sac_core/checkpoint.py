@@ -155,6 +155,27 @@ def latest_checkpoint(root: Path) -> Path | None:
     return newest[1] if newest else None
 
 
+def newest_usable_checkpoint(root: Path) -> tuple[Checkpoint | None, list[str]]:
+    """The newest checkpoint in a ``checkpoints`` folder that can be read, for a learner to go on.
+
+    Returns:
+        The checkpoint, or None where there is none; and a line for each newer or unfinished one
+        that was left out.
+    """
+    root = Path(root)
+    left_out = [f"{path}: was not finished" for path in sorted(root.glob(".partial-step_*"))]
+    complete = {path for _, path in _complete_checkpoints(root)}
+    for path in sorted(root.glob("step_*")):
+        if path not in complete:
+            left_out.append(f"{path}: is not complete")
+    for _, path in sorted(_complete_checkpoints(root), reverse=True):
+        try:
+            return load_checkpoint(path), left_out
+        except CheckpointError as error:
+            left_out.append(str(error))
+    return None, left_out
+
+
 def load_checkpoint(path: Path) -> Checkpoint:
     """Reads a checkpoint.
 

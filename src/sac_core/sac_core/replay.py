@@ -63,7 +63,10 @@ class RowLayout:
 
 
 class ReplayBuffer:
-    """The newest ``capacity`` transitions. One thread may insert while another samples."""
+    """The newest ``capacity`` transitions, in memory.
+
+    One thread may insert while another samples.
+    """
 
     def __init__(
         self, capacity: int, observation_size: int, action_size: int, seed: int = 0
@@ -77,10 +80,17 @@ class ReplayBuffer:
             raise ValueError(f"capacity must be at least 1 transition, got {capacity}")
         self.capacity = capacity
         self.layout = RowLayout(observation_size, action_size)
-        self._rows: FloatArray = np.zeros((capacity, self.layout.row_size), np.float32)
+        self._rows = self._make_rows()
+        # Rows are numbered as they come; those from _first to before _inserted may be sampled, and
+        # number n is in place n % capacity.
+        self._first = 0
         self._inserted = 0
         self._rng = np.random.default_rng(seed)
         self._lock = threading.Lock()
+
+    def _make_rows(self) -> FloatArray:
+        """Room for (capacity, row_size)."""
+        return np.zeros((self.capacity, self.layout.row_size), np.float32)
 
     @property
     def row_size(self) -> int:
@@ -93,7 +103,7 @@ class ReplayBuffer:
         return self._inserted
 
     def __len__(self) -> int:
-        return min(self._inserted, self.capacity)
+        return self._inserted - self._first
 
     def insert(
         self,
@@ -115,15 +125,30 @@ class ReplayBuffer:
         Raises:
             ValueError: an array has another shape; nothing was inserted.
         """
-        rows = self._to_rows(observations, actions, rewards, masks, next_observations)
+        self._insert(self._to_rows(observations, actions, rewards, masks, next_observations))
+
+    def _insert(self, rows: FloatArray) -> None:
+        end = self._inserted + len(rows)
+        with self._lock:  # what is overwritten must not be sampled meanwhile
+            self._first = max(self._first, end - self.capacity)
+        # Of a batch larger than the buffer only the newest rows stay.
+        kept = rows[-self.capacity :]
+        number = end - len(kept)
+        start = number % self.capacity
+        before_end = min(len(kept), self.capacity - start)
+        self._write(start, kept[:before_end], number)
+        if before_end < len(kept):
+            self._write(0, kept[before_end:], number + before_end)
+        self._commit(end)
         with self._lock:
-            # Of a batch larger than the buffer only the newest rows stay.
-            kept = rows[-self.capacity :]
-            start = (self._inserted + len(rows) - len(kept)) % self.capacity
-            before_end = min(len(kept), self.capacity - start)
-            self._rows[start : start + before_end] = kept[:before_end]
-            self._rows[: len(kept) - before_end] = kept[before_end:]
-            self._inserted += len(rows)
+            self._inserted = end
+
+    def _write(self, place: int, rows: FloatArray, number: int) -> None:
+        """Store rows numbered from `number` at `place` and after."""
+        self._rows[place : place + len(rows)] = rows
+
+    def _commit(self, inserted: int) -> None:
+        """Everything before number `inserted` has been written."""
 
     def sample(self, n: int) -> FloatArray:
         """``n`` rows drawn uniformly with replacement, (n, row_size) float32, a copy.
@@ -132,9 +157,11 @@ class ReplayBuffer:
             ValueError: the buffer is empty or n is negative.
         """
         with self._lock:
-            if self._inserted == 0:
+            if not len(self):
                 raise ValueError("cannot sample from an empty replay buffer: insert rows first")
             indices = self._rng.integers(0, len(self), size=n)
+            if self._first:
+                indices = (indices + self._first) % self.capacity
             return self._rows.take(indices, axis=0)
 
     def rng_state(self) -> dict[str, Any]:

@@ -2,66 +2,116 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+Key = tuple[str, int]  # actor, session
+STORED = ("next_sequence", "dropped", "rejected", "missed", "received")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Cursor:
     """What the learner has of one session of one actor."""
 
     next_sequence: int
-    dropped: int = 0  # as the actor last reported
+    dropped: int = 0  # rows lost to the actor's full queue, as it last reported
     rejected: int = 0
+    missed: int = 0  # rows that the actor no longer had before they came
     received: int = 0
-    last_heard: float = 0.0  # monotonic s
-    episode_return: float = 0.0
+    last_heard: float = -math.inf  # monotonic s; -inf: not since this process began
 
 
 class Intake:
     """Cursors of all actors: each row is taken once, whatever is sent again or arrives late.
 
-    A session that was never heard of begins wherever its first batch begins. `capacity` bounds
-    the sessions that are remembered; the one unheard for longest is forgotten first.
+    A session that was never heard of begins with the oldest row that its actor still keeps.
+    `capacity` bounds the sessions that are remembered: those that never gave a row are forgotten
+    first, then the one unheard for longest.
     """
 
     def __init__(self, capacity: int = 1024) -> None:
         self._capacity = capacity
-        self.cursors: dict[tuple[str, int], Cursor] = {}
+        self.cursors: dict[Key, Cursor] = {}
 
     def accept(
-        self, actor_id: str, session: int, first: int, rows: int, dropped: int, now: float
+        self, key: Key, first: int, oldest: int, rows: int, dropped: int, now: float
     ) -> tuple[Cursor, slice]:
-        """The cursor of this session, moved on, and the slice of the batch's rows that are new.
+        """The cursor that this session has after a batch, and which of the batch's rows are new.
 
-        A batch that begins beyond the cursor leaves a gap: if the actor reports that it dropped at
-        least that many rows since its last accepted batch the gap is final, otherwise nothing is
-        taken, and the unchanged cursor asks for the missing rows.
+        Of a batch that begins beyond the cursor nothing is taken: the unchanged acknowledgement
+        asks for what is missing. Rows before `oldest` come no more, and are not asked for.
         """
-        cursor = self.cursors.get((actor_id, session))
-        if cursor is None:
-            if len(self.cursors) >= self._capacity:
-                oldest = min(self.cursors, key=lambda key: self.cursors[key].last_heard)
-                del self.cursors[oldest]
-            cursor = self.cursors[(actor_id, session)] = Cursor(first, dropped)
-        cursor.last_heard = now
-        gap = first - cursor.next_sequence
-        if gap > 0 and dropped - cursor.dropped < gap:
-            return cursor, slice(0, 0)
-        new = slice(min(max(-gap, 0), rows), rows)
-        cursor.next_sequence = max(cursor.next_sequence, first + rows)
-        cursor.dropped = max(cursor.dropped, dropped)
-        cursor.received += new.stop - new.start
-        return cursor, new
+        cursor = self.cursors.get(key) or Cursor(oldest)
+        gone = max(0, oldest - cursor.next_sequence)
+        start = cursor.next_sequence + gone
+        new = slice(0, 0) if first > start else slice(min(start - first, rows), rows)
+        return replace(
+            cursor,
+            next_sequence=max(start, first + rows) if first <= start else start,
+            dropped=max(cursor.dropped, dropped),
+            missed=cursor.missed + gone,
+            received=cursor.received + new.stop - new.start,
+            last_heard=now,
+        ), new
 
-    def reject(self, cursor: Cursor, rows: int) -> None:
-        """Count rows that `accept` let in but that cannot be stored."""
-        cursor.received -= rows
-        cursor.rejected += rows
+    def refuse(self, key: Key, first: int, rows: int, now: float) -> Cursor:
+        """The cursor after a batch that cannot be used: its rows are not wanted again."""
+        cursor, new = self.accept(key, first, min(first, self._next(key, first)), rows, 0, now)
+        count = new.stop - new.start
+        return replace(cursor, received=cursor.received - count, rejected=cursor.rejected + count)
+
+    def _next(self, key: Key, otherwise: int) -> int:
+        cursor = self.cursors.get(key)
+        return cursor.next_sequence if cursor else otherwise
+
+    @contextmanager
+    def keeping(self, key: Key, cursor: Cursor) -> Iterator[None]:
+        """Hold this cursor; back to the one before if what is done meanwhile fails."""
+        before = dict(self.cursors)
+        if key not in before and len(before) >= self._capacity:
+            forgotten = min(before, key=lambda k: (before[k].received > 0, before[k].last_heard))
+            del self.cursors[forgotten]
+        self.cursors[key] = cursor
+        try:
+            yield
+        except BaseException:
+            self.cursors = before
+            raise
+
+    def state(self) -> dict[str, Any]:
+        """All cursors, JSON-able."""
+        return {
+            "sessions": [
+                {"actor_id": actor_id, "session": session}
+                | {name: getattr(cursor, name) for name in STORED}
+                for (actor_id, session), cursor in self.cursors.items()
+            ]
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on with the cursors of `state`."""
+        self.cursors = {
+            (one["actor_id"], one["session"]): Cursor(**{name: one[name] for name in STORED})
+            for one in state.get("sessions", ())
+        }
 
     @property
     def dropped(self) -> int:
         """Rows that the actors lost, all sessions together."""
         return sum(cursor.dropped for cursor in self.cursors.values())
+
+    @property
+    def missed(self) -> int:
+        """Rows that came no more, all sessions together."""
+        return sum(cursor.missed for cursor in self.cursors.values())
+
+    @property
+    def rejected(self) -> int:
+        """Rows refused, all sessions together."""
+        return sum(cursor.rejected for cursor in self.cursors.values())
 
     def heard_since(self, moment: float) -> int:
         """How many sessions were heard since `moment` (monotonic s)."""

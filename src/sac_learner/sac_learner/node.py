@@ -10,9 +10,12 @@ more pool threads than cores libgomp stops spinning, which made two threads slow
 from __future__ import annotations
 
 import collections
+import contextlib
 import ctypes
 import dataclasses
+import math
 import os
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -30,15 +33,16 @@ from sac_core.checkpoint import (
     Checkpoint,
     CheckpointError,
     load_checkpoint,
+    newest_usable_checkpoint,
     save_best,
     save_checkpoint,
 )
-from sac_core.replay import ReplayBuffer
-from sac_learner import run_directory
-from sac_learner.intake import Cursor, Intake
+from sac_core.replay_file import ReplayFile, ReplayFileError, read_replay_header
+from sac_learner.intake import Cursor, Intake, Key
 from sac_learner.metrics import Metrics
 from sac_learner.parameters import Parameters
 from sac_learner.policy_publisher import PolicyPublisher
+from sac_learner.run_directory import LearningCurve, RunDirectory
 from sac_msgs.msg import (
     ActorStatus,
     LearnerStatus,
@@ -48,12 +52,20 @@ from sac_msgs.msg import (
 )
 from sac_msgs.srv import LoadCheckpoint, SaveCheckpoint
 from sac_ros import node, qos
-from sac_ros.codecs import Transitions, transitions_from_message
+from sac_ros.codecs import (
+    MAX_COUNT,
+    Transitions,
+    check_actor_status,
+    is_identifier,
+    printable,
+    transitions_from_message,
+)
 from sac_ros.parameters import UserError
 
 SILENCE = 5.0  # s without transitions before the log says what is missing
 REMEMBERED_POLICIES = 64  # published weights kept, so that an evaluated policy can become "best"
 EPISODES_AVERAGED = 20
+REFUSAL_SHOWN = 30.0  # s for which diagnostics are in error after something was refused
 CURVE_PERIOD = 60.0  # s between two drawings of the learning curve
 
 
@@ -76,16 +88,17 @@ class Learner(node.SacNode[Parameters]):
     def __init__(self) -> None:
         super().__init__("sac_learner", Parameters)
         self.agent: SACAgent | None = None
-        self.replay: ReplayBuffer | None = None
+        self.replay: ReplayFile | None = None
         self.metrics: Metrics | None = None
-        self.directory: Path | None = None
+        self.directory: RunDirectory | None = None
         self._entities: list[tuple[Callable[[Any], Any], Any]] = []
         self._publisher_thread: PolicyPublisher | None = None
         self._wake = threading.Event()  # something came in
         self._intake = Intake()
-        self._transitions = 0
-        self._rejected = 0
-        self._rejection = ""
+        self._episode_returns: dict[Key, float] = {}  # of episodes under way
+        self._rejection, self._rejected_at = "", -math.inf
+        self._refused_batches = 0
+        self._fault = ""  # why rows are not acknowledged
         self._task = self.parameters.task
         self._policies: collections.OrderedDict[int, dict[str, NDArray[np.float32]]]
         self._policies = collections.OrderedDict()
@@ -121,27 +134,69 @@ class Learner(node.SacNode[Parameters]):
         torch.set_num_threads(p.torch_threads or len(os.sched_getaffinity(0)))
         keep_freed_memory()
         p.sac_config(1)
-        checkpoint = None
-        if p.checkpoint:
-            try:
-                checkpoint = load_checkpoint(Path(p.checkpoint).expanduser())
-            except CheckpointError as error:
-                raise UserError(str(error)) from error
-        self.directory = run_directory.create(p.run_directory, self.directory)
+        if self.directory is None:
+            self.directory = RunDirectory(p.run_directory, p.resume)
+            self._make_or_resume(self.directory)
         configuration = dataclasses.asdict(p)
-        run_directory.write_configuration(self.directory, configuration)
-        self.metrics = Metrics(self.directory, p.wandb_project, configuration)
-        self.curve = run_directory.LearningCurve(self.directory, CURVE_PERIOD)
+        self.directory.write_configuration(configuration)
+        path = self.directory.path
+        self.metrics = Metrics(path, p.wandb_project, configuration, self._warn_of_figures)
+        self.curve = LearningCurve(path, CURVE_PERIOD)
         self._make_publishers()
-        if self.agent is None and p.observation_size and p.action_size:
-            self._make_agent(p.observation_size, p.action_size, "the learner's parameters")
-        if checkpoint is not None:
-            self._begin_from(checkpoint)
         self._make_subscriptions()
+        self._acknowledge()  # an actor that knew an earlier learner sends what this one lacks
         self.get_logger().info(
-            f"Run folder {self.directory}; {torch.get_num_threads()} PyTorch threads on "
+            f"Run folder {path}; {torch.get_num_threads()} PyTorch threads on "
             f"{self.device}, {p.precision}"
         )
+
+    def _warn_of_figures(self, text: str) -> None:
+        self.get_logger().error(text, throttle_duration_sec=30.0)
+
+    def _make_or_resume(self, directory: RunDirectory) -> None:
+        """Agent and replay, as far as they are known: of an earlier start, or of the parameters."""
+        p = self.parameters
+        sizes, origin = (p.observation_size, p.action_size), "the learner's parameters"
+        checkpoint = None
+        try:
+            if directory.replay_file.exists():
+                header = read_replay_header(directory.replay_file)
+                self._task = self._task or header.task
+                there = header.observation_size, header.action_size
+                sizes = sizes[0] or there[0], sizes[1] or there[1]
+                origin = str(directory.replay_file)
+            if directory.is_resumed:
+                checkpoint, left_out = newest_usable_checkpoint(directory.checkpoints)
+                for line in left_out:
+                    self.get_logger().warning(f"Left out: {line}")
+            if checkpoint is None and p.checkpoint:
+                checkpoint = load_checkpoint(Path(p.checkpoint).expanduser())
+        except (CheckpointError, ReplayFileError, OSError) as error:
+            raise UserError(str(error)) from error
+        if checkpoint is not None and not all(sizes):
+            metadata = checkpoint.metadata
+            sizes, origin = (metadata["observation_size"], metadata["action_size"]), "checkpoint"
+        if all(sizes):
+            self._make_agent(*sizes, origin)
+        if checkpoint is not None:
+            self._begin_from(checkpoint)
+        if directory.is_resumed:
+            self._restore_best(directory)
+            step = self.agent.step if self.agent else 0
+            self._mark = (time.monotonic(), self._transitions, step)
+            self.get_logger().info(
+                f"Resumes {directory.path}: learner step {step:,}, {self._transitions:,} "
+                f"transitions of {len(self._intake.cursors)} actor sessions"
+            )
+
+    def _restore_best(self, directory: RunDirectory) -> None:
+        """What the best policy so far had reached."""
+        try:
+            evaluation = load_checkpoint(directory.checkpoints / "best").metadata["evaluation"]
+            self._best_return = float(evaluation["return_mean"])
+            self._best_success_rate = float(evaluation.get("success_rate", "nan"))
+        except (CheckpointError, KeyError, TypeError, ValueError):
+            pass  # there is none yet
 
     def _make_publishers(self) -> None:
         options = {"qos_overriding_options": qos.OVERRIDABLE}
@@ -153,7 +208,7 @@ class Learner(node.SacNode[Parameters]):
         )
         for publisher in (self._acks, self._status):
             self._entities.append((self.destroy_publisher, publisher))
-        self._publisher_thread = PolicyPublisher(self, self.session)
+        self._publisher_thread = PolicyPublisher(self)
         self._publisher_thread.start()
 
     def _make_subscriptions(self) -> None:
@@ -181,11 +236,8 @@ class Learner(node.SacNode[Parameters]):
 
     def _begin_from(self, checkpoint: Checkpoint) -> None:
         """Start where a checkpoint left off; UserError if it does not fit this learner."""
-        if self.agent is None:
-            sizes = checkpoint.metadata["observation_size"], checkpoint.metadata["action_size"]
-            self._make_agent(*sizes, str(checkpoint.path))
         try:
-            step = self._load(checkpoint.path)
+            step = self._load(checkpoint)
         except ValueError as error:
             raise UserError(str(error)) from error
         self.get_logger().info(f"Begins from {checkpoint.path}, learner step {step}")
@@ -201,12 +253,24 @@ class Learner(node.SacNode[Parameters]):
 
     def _make_agent(self, observation_size: int, action_size: int, origin: str) -> None:
         """Networks and replay for these sizes; `origin` is who said so."""
+        assert self.directory is not None
         p = self.parameters
         self._sizes_from = origin
-        self.replay = ReplayBuffer(p.replay_capacity, observation_size, action_size, p.seed)
-        self.agent = SACAgent(
-            observation_size, action_size, p.sac_config(action_size), p.seed, str(self.device)
-        )
+        sizes = observation_size, action_size
+        try:
+            replay = ReplayFile(
+                self.directory.replay_file, p.replay_capacity, *sizes, self._task, p.seed
+            )
+        except (ReplayFileError, OSError) as error:
+            raise UserError(str(error)) from error
+        if replay.left_out:
+            self.get_logger().warning(
+                f"Left out: {replay.left_out} half-written rows of {replay.path}; actors send "
+                "again what was not acknowledged"
+            )
+        self._intake.restore(replay.state)
+        self.agent = SACAgent(*sizes, p.sac_config(action_size), p.seed, str(self.device))
+        self.replay = replay
         self.get_logger().info(
             f"{observation_size} observations, {action_size} actions (from {origin}); replay of "
             f"{p.replay_capacity:,} transitions"
@@ -223,6 +287,11 @@ class Learner(node.SacNode[Parameters]):
         if self.metrics is not None:
             self.metrics.close()
             self.metrics = None
+
+    @property
+    def _transitions(self) -> int:
+        """Rows stored since the run began."""
+        return self.replay.inserted if self.replay is not None else 0
 
     # Training, on the main thread.
 
@@ -300,7 +369,11 @@ class Learner(node.SacNode[Parameters]):
         if self.agent is not None and self.agent.step > self._last_saved_step:
             self._try_to_save()
         self.curve.finish()
-        self.get_logger().info(f"Run folder: {self.directory}")
+        if self.replay is not None:
+            with contextlib.suppress(OSError):  # it has been said
+                self.replay.sync()
+        assert self.directory is not None
+        self.get_logger().info(f"Run folder: {self.directory.path}")
 
     # What comes in, on the executor thread.
 
@@ -308,25 +381,18 @@ class Learner(node.SacNode[Parameters]):
         now = time.monotonic()
         try:
             rows = transitions_from_message(message)
-            self._check_sizes(message)
+            self._check_task_and_sizes(message)
         except ValueError as error:
             self._refuse(message, str(error), now)
             return
-        if self.replay is None:
-            sizes = message.observation_size, message.action_size
-            try:
-                self.on_main_thread(lambda: self._make_agent(*sizes, f"actor {message.actor_id}"))
-            except CancelledError:
-                return
+        if self.replay is None and not self._learn_sizes(message):
+            return
+        key = message.actor_id, message.actor_session
         cursor, new = self._intake.accept(
-            message.actor_id,
-            message.actor_session,
-            message.first_sequence,
-            len(rows),
-            message.dropped,
-            now,
+            key, message.first_sequence, message.oldest_sequence, len(rows), message.dropped, now
         )
-        self._store(rows[new], cursor)
+        if not self._store(key, cursor, rows[new]):
+            return
         self._acknowledge()
         self._last_batch = now
         if self._transitions < self.parameters.training_starts or not self._training:
@@ -335,8 +401,25 @@ class Learner(node.SacNode[Parameters]):
             )
         self._wake.set()
 
-    def _check_sizes(self, message: TransitionBatch) -> None:
+    def _learn_sizes(self, message: TransitionBatch) -> bool:
+        """Make agent and replay for the first actor; whether that was possible."""
+        self._task = self._task or message.task
+        sizes = message.observation_size, message.action_size
+        try:
+            self.on_main_thread(lambda: self._make_agent(*sizes, f"actor {message.actor_id}"))
+        except CancelledError:
+            return False
+        except UserError as error:
+            self._say_fault(str(error))
+            return False
+        return True
+
+    def _check_task_and_sizes(self, message: TransitionBatch) -> None:
         p = self.parameters
+        if self._task and message.task != self._task:
+            raise ValueError(
+                f"it is of task {printable(message.task)!r}, this learner has {self._task!r}"
+            )
         known = (p.observation_size, p.action_size)
         origin = "its parameters"
         if self.replay is not None:
@@ -351,46 +434,82 @@ class Learner(node.SacNode[Parameters]):
 
     def _refuse(self, message: TransitionBatch, reason: str, now: float) -> None:
         """Count and name a batch that cannot be used, and acknowledge it, so that it ends."""
-        actor = message.actor_id[:64]
-        rows = min(len(message.rewards), 2**32)
-        self._rejected += rows
-        self._rejection = f"batch of actor {actor!r} refused: {reason}"
+        self._rejected_at = now
+        self._rejection = f"batch of actor {printable(message.actor_id)!r} refused: {reason}"
+        self._refused_batches += 1
         self.get_logger().error(self._rejection, throttle_duration_sec=10.0)
-        if not 0 < len(message.actor_id) <= 256 or message.first_sequence > 2**63:
-            return
-        cursor, new = self._intake.accept(
-            message.actor_id,
-            message.actor_session,
-            message.first_sequence,
-            rows,
-            message.dropped,
-            now,
-        )
-        self._intake.reject(cursor, new.stop - new.start)
-        self._acknowledge()
+        if not is_identifier(message.actor_id) or message.first_sequence > MAX_COUNT:
+            return  # nobody to answer
+        key = message.actor_id, message.actor_session
+        rows = len(message.rewards)
+        cursor = self._intake.refuse(key, message.first_sequence, rows, now)
+        if self._keep(key, cursor):
+            self._acknowledge()
 
-    def _store(self, rows: Transitions, cursor: Cursor) -> None:
-        assert self.replay is not None and self.agent is not None
-        if len(rows) == 0:
-            return
-        if self._transitions == 0:
+    def _keep(self, key: Key, cursor: Cursor, insert: Callable[[], None] | None = None) -> bool:
+        """Store a cursor, and the rows that belong to it, at once; whether the disk took them."""
+        try:
+            with self._intake.keeping(key, cursor):
+                if self.replay is not None:
+                    before, self.replay.state = self.replay.state, self._intake.state()
+                    try:
+                        (insert or self.replay.commit)()
+                    except BaseException:
+                        self.replay.state = before
+                        raise
+        except OSError as error:
+            path = self.directory.replay_file if self.directory else ""
+            self._say_fault(
+                f"{path} cannot be written: {error.strerror}; rows are not acknowledged until "
+                "it can, training goes on with those that are there"
+            )
+            return False
+        if self._fault:
+            self._fault = ""
+            self.get_logger().info("The replay file can be written again")
+        return True
+
+    def _say_fault(self, fault: str) -> None:
+        if fault != self._fault:
+            self.get_logger().error(fault)
+        self._fault = fault
+
+    def _store(self, key: Key, cursor: Cursor, rows: Transitions) -> bool:
+        """Store a cursor and its new rows; whether the disk took them."""
+        replay = self.replay
+        assert replay is not None and self.agent is not None
+        if not self._first_transition:
             self._first_transition = time.monotonic()
-        self.replay.insert(
-            rows.observations,
-            rows.actions,
-            rows.rewards,
-            1.0 - rows.terminated.astype(np.float32),
-            rows.next_observations,
-        )
-        self._transitions += len(rows)
+
+        def insert() -> None:
+            replay.insert(
+                rows.observations,
+                rows.actions,
+                rows.rewards,
+                1.0 - rows.terminated.astype(np.float32),
+                rows.next_observations,
+            )
+
+        if not self._keep(key, cursor, insert):
+            return False
+        if len(rows):
+            self._count_returns(key, rows)
+            self._staleness = max(0.0, self.agent.step - float(rows.policy_version[-1]))
+        return True
+
+    def _count_returns(self, key: Key, rows: Transitions) -> None:
+        """Add up the rewards of this actor's episode, and keep the sum of each that ended."""
+        if len(self._episode_returns) > len(self._intake.cursors):
+            self._episode_returns.clear()  # sessions that are forgotten
+        total = self._episode_returns.get(key, 0.0)
         for reward, done in zip(
             rows.rewards.tolist(), (rows.terminated | rows.truncated).tolist(), strict=True
         ):
-            cursor.episode_return += reward
+            total += reward
             if done:
-                self._returns.append(cursor.episode_return)
-                cursor.episode_return = 0.0
-        self._staleness = max(0.0, self.agent.step - float(rows.policy_version[-1]))
+                self._returns.append(total)
+                total = 0.0
+        self._episode_returns[key] = total
 
     def _acknowledge(self) -> None:
         message = TransitionAck(learner_id=self.get_name(), learner_session=self.session)
@@ -401,13 +520,20 @@ class Learner(node.SacNode[Parameters]):
                 actor_session=session,
                 next_sequence=cursor.next_sequence,
                 rejected=cursor.rejected,
+                missed=cursor.missed,
             )
             for (actor_id, session), cursor in self._intake.cursors.items()
         ]
         self._acks.publish(message)
 
     def _on_actor_status(self, status: ActorStatus) -> None:
-        self._task = self._task or status.task[:256]
+        try:
+            check_actor_status(status)
+        except ValueError as error:
+            self._rejected_at = time.monotonic()
+            self._rejection = f"status of {printable(status.actor_id)!r} ignored: {error}"
+            self.get_logger().error(self._rejection, throttle_duration_sec=10.0)
+            return
         if status.policy_version in self._policies:
             self._policies.move_to_end(status.policy_version)  # it may be under evaluation
         key = (status.actor_id, status.actor_session)
@@ -468,7 +594,7 @@ class Learner(node.SacNode[Parameters]):
         }
         assert self.directory is not None
         try:
-            save_best(self.directory / "checkpoints", tensors, metadata)
+            save_best(self.directory.checkpoints, tensors, metadata)
         except OSError as error:
             self.get_logger().error(f"The best policy could not be saved: {error}")
             return False
@@ -516,19 +642,21 @@ class Learner(node.SacNode[Parameters]):
             "replay_random_state": self.replay.rng_state(),
         }
         self._last_saved_step = step
-        root = self.directory / "checkpoints"
-        return save_checkpoint(
-            root, step, policy, tensors, metadata, self.parameters.checkpoints_kept
-        )
+        kept = self.parameters.checkpoints_kept
+        return save_checkpoint(self.directory.checkpoints, step, policy, tensors, metadata, kept)
 
-    def _load(self, path: Path) -> int:
+    def _load(self, checkpoint: Checkpoint) -> int:
         """Put agent and random state back to a checkpoint; its step. Raises ValueError."""
         if self.agent is None or self.replay is None:
             raise ValueError(
                 "sizes are not known yet: wait for the first actor, or set observation_size and "
                 "action_size"
             )
-        checkpoint = load_checkpoint(path)
+        theirs = checkpoint.metadata["task"]
+        if self._task and theirs and theirs != self._task:
+            raise ValueError(
+                f"{checkpoint.path}: its task is {theirs!r}, this learner's is {self._task!r}"
+            )
         if checkpoint.state is None or "agent" not in checkpoint.metadata:
             raise ValueError(
                 f"{checkpoint.path} holds a policy only; expected a whole checkpoint (step_…)"
@@ -560,8 +688,9 @@ class Learner(node.SacNode[Parameters]):
         self, request: LoadCheckpoint.Request, response: LoadCheckpoint.Response
     ) -> LoadCheckpoint.Response:
         try:
-            path = Path(request.path).expanduser()
-            response.step = self.on_main_thread(lambda: self._load(path))
+            checkpoint = load_checkpoint(Path(request.path).expanduser())
+            response.step = self.on_main_thread(lambda: self._load(checkpoint))
+            self.session = secrets.randbits(63)  # versions go back: actors take this for a new one
             response.success = True
             response.message = f"continues at learner step {response.step}"
         except ValueError as error:
@@ -588,6 +717,7 @@ class Learner(node.SacNode[Parameters]):
         if silent and self.active.is_set() and not self._complete:
             self._last_batch = now
             self.get_logger().warning(self._what_is_missing())
+        self._acknowledge()
         self._status.publish(self._make_status())
 
     def _what_is_missing(self) -> str:
@@ -664,7 +794,9 @@ class Learner(node.SacNode[Parameters]):
             state=self._state(),
             step=self.agent.step if self.agent else 0,
             transitions=self._transitions,
-            rejected=self._rejected,
+            fault=self._fault,
+            rejected=self._intake.rejected,
+            missed=self._intake.missed,
             replay_size=len(self.replay) if self.replay else 0,
             replay_capacity=self.parameters.replay_capacity,
             actors=self._intake.heard_since(time.monotonic() - 10.0),
@@ -682,7 +814,7 @@ class Learner(node.SacNode[Parameters]):
             evaluation_return=self._evaluation_return,
             best_evaluation_return=self._best_return,
             evaluation_success_rate=self._success_rate,
-            run_directory=str(self.directory),
+            run_directory=str(self.directory.path) if self.directory else "",
         )
         if self.replay is not None:
             status.observation_size = self.replay.layout.observation_size
@@ -696,12 +828,17 @@ class Learner(node.SacNode[Parameters]):
         values: dict[str, object] = {
             "state": self._state(),
             "transitions": self._transitions,
-            "rejected": self._rejected,
+            "rejected": self._intake.rejected,
+            "batches_refused": self._refused_batches,
+            "missed": self._intake.missed,
             "dropped_by_actors": self._intake.dropped,
             "step": self.agent.step if self.agent else 0,
             "steps_per_second": f"{self._figures.get('steps_per_second', 0.0):.1f}",
         }
-        if self._rejection:
+        if self._fault:
+            return DiagnosticStatus.ERROR, self._fault, values
+        values["last_refusal"] = self._rejection or "none"
+        if time.monotonic() - self._rejected_at < REFUSAL_SHOWN:
             return DiagnosticStatus.ERROR, self._rejection, values
         if self._transitions == 0:
             return DiagnosticStatus.WARN, "no transitions yet", values

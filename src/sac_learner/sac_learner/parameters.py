@@ -18,7 +18,12 @@ class Parameters(NodeParameters):
     )
     action_size: int = parameter(0, "Numbers in an action; 0 = as the first actor says", minimum=0)
     run_directory: str = parameter("runs/latest", "Folder for everything this run writes")
-    checkpoint: str = parameter("", "Checkpoint to begin from; empty = begin anew")
+    resume: bool = parameter(
+        True, "Go on with the run that run_directory already holds; false = refuse to"
+    )
+    checkpoint: str = parameter(
+        "", "Checkpoint from which a new run begins; empty = from random weights"
+    )
     seed: int = parameter(0, "Seed of networks, exploration noise and sampling", minimum=0)
     max_steps: int = parameter(
         0, "Environment steps after which the run is complete, 0 = never", minimum=0, live=True
@@ -66,7 +71,7 @@ class Parameters(NodeParameters):
         5.0, "Time between two lines on the console, in seconds", minimum=0.1, live=True
     )
     checkpoint_period: int = parameter(
-        5000, "Learner steps between two checkpoints, 0 = only at the end", minimum=0, live=True
+        500, "Learner steps between two checkpoints, 0 = only at the end", minimum=0, live=True
     )
     checkpoints_kept: int = parameter(3, "Checkpoints kept besides the best", minimum=1, live=True)
     wandb_project: str = parameter("", "Weights & Biases project; empty = none")

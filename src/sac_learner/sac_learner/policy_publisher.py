@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rclpy.node import Node
 
 from sac_msgs.msg import PolicyWeights
 from sac_ros import qos
 from sac_ros.codecs import policy_to_message
+from sac_ros.node import SacNode
 
 Tensors = dict[str, NDArray[np.float32]]
 
@@ -18,11 +19,10 @@ Tensors = dict[str, NDArray[np.float32]]
 class PolicyPublisher(threading.Thread):
     """Encodes and publishes the newest weights that it was given."""
 
-    def __init__(self, node: Node, session: int) -> None:
+    def __init__(self, node: SacNode[Any]) -> None:
         super().__init__(name="policy publisher", daemon=True)
         self.version = 0  # learner step of the newest published weights
         self._node = node
-        self._session = session
         self._publisher = node.create_publisher(
             PolicyWeights, "sac/policy", qos.POLICY, qos_overriding_options=qos.OVERRIDABLE
         )
@@ -56,7 +56,7 @@ class PolicyPublisher(threading.Thread):
     def _publish(self, version: int, tensors: Tensors) -> None:
         message = policy_to_message(tensors, PolicyWeights())
         message.learner_id = self._node.get_name()
-        message.learner_session = self._session
+        message.learner_session = self._node.session
         message.version = version
         message.header.stamp = self._node.get_clock().now().to_msg()
         self._publisher.publish(message)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -13,42 +15,86 @@ from typing import Any
 
 from sac_ros.parameters import UserError
 
+CONFIGURATION = "configuration.json"
 DISTRIBUTIONS = ("numpy", "torch", "gymnasium", "mujoco", "safetensors", "tensorboard")
 
 
-def create(path: str, ours: Path | None = None) -> Path:
-    """Make the run folder; refuses one that already holds a run, so that nothing is overwritten.
+class RunDirectory:
+    """The folder of one run, held by one learner at a time."""
 
-    `ours` is the folder that this process made before, if it is configured once more.
-    """
-    directory = Path(path).expanduser()
-    if directory != ours and (directory / "configuration.json").exists():
-        raise UserError(
-            f"run_directory {directory} already holds a run: give another run_name, or remove it"
-        )
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        (directory / "checkpoints").mkdir(exist_ok=True)
-    except OSError as error:
-        raise UserError(f"run_directory {directory} cannot be made: {error.strerror}") from error
-    return directory
+    def __init__(self, path: str, resume: bool) -> None:
+        """Makes the folder, or takes the one of an earlier start if `resume` allows it.
 
-
-def write_configuration(directory: Path, configuration: dict[str, Any]) -> None:
-    """Write the configuration as used, seeds included, and the versions it ran with."""
-    versions = {"python": platform.python_version(), "platform": platform.platform()}
-    for name in DISTRIBUTIONS:
+        Raises UserError if it cannot be made, is not to be resumed, or another learner has it.
+        """
+        self.path = directory = Path(path).expanduser()
+        # Before anything is written: two learners in one folder would ruin each other's files.
+        self.is_resumed = (directory / CONFIGURATION).exists()
+        if self.is_resumed and not resume:
+            raise UserError(
+                f"run_directory {directory} already holds a run: give another run_name, remove "
+                "it, or resume:=true to go on with it"
+            )
         try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = "not installed"
-    document = {
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "configuration": configuration,
-        "versions": versions,
-    }
-    text = json.dumps(document, indent=2, sort_keys=True)
-    (directory / "configuration.json").write_text(text + "\n")
+            (directory / "checkpoints").mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise UserError(f"run_directory {directory} cannot be made: {error}") from error
+        try:  # the system takes it back when the process ends, however it ends
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(self._lock, 32, 0).decode(errors="replace").strip()
+            os.close(self._lock)
+            raise UserError(
+                f"run_directory {directory} is in use by another learner (process {holder}): give "
+                "another run_name, or stop that one"
+            ) from error
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        """Let another learner have the folder."""
+        os.close(self._lock)
+
+    @property
+    def replay_file(self) -> Path:
+        """Where the transitions are."""
+        return self.path / "replay.bin"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the checkpoints are."""
+        return self.path / "checkpoints"
+
+    def write_configuration(self, configuration: dict[str, Any]) -> None:
+        """Write the configuration as used, seeds included, and the versions it ran with.
+
+        Raises UserError if that is impossible.
+        """
+        versions = {"python": platform.python_version(), "platform": platform.platform()}
+        for name in DISTRIBUTIONS:
+            try:
+                versions[name] = version(name)
+            except PackageNotFoundError:
+                versions[name] = "not installed"
+        path = self.path / CONFIGURATION
+        starts = [*self._starts(path), time.strftime("%Y-%m-%dT%H:%M:%S%z")]
+        document = {"started": starts, "configuration": configuration, "versions": versions}
+        text = json.dumps(document, indent=2, sort_keys=True)
+        partial = self.path / f".{CONFIGURATION}.partial"
+        try:
+            partial.write_text(text + "\n")
+            partial.replace(path)
+        except OSError as error:
+            raise UserError(f"{path} cannot be written: {error.strerror}") from error
+
+    @staticmethod
+    def _starts(path: Path) -> list[str]:
+        """When the run was started so far."""
+        try:
+            return list(json.loads(path.read_text())["started"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return []
 
 
 class LearningCurve:

@@ -7,21 +7,42 @@ A message comes from another process and may be broken: `transitions_from_messag
 from __future__ import annotations
 
 import array
+import re
 from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sac_core.policy import Policy, decode_policy, encode_policy, layout_hash
-from sac_msgs.msg import PolicyWeights, TransitionBatch
+from sac_msgs.msg import (
+    ActorStatus,
+    PolicyWeights,
+    TransitionAck,
+    TransitionBatch,
+    TransitionCursor,
+)
 
 MAX_BATCH_ROWS = 10_000
 MAX_VECTOR_SIZE = 100_000
 MAX_POLICY_BYTES = 64 * 2**20
 MAX_NAME_LENGTH = 256
+MAX_COUNT = 2**62  # of any counter: beyond what a run could reach
+MAX_SESSIONS = 1024  # of one acknowledgement
 POLICY_FORMAT = "safetensors"
 
+_IDENTIFIER = re.compile(r"[A-Za-z0-9_/.-]{1,256}", re.ASCII)
+
 Float32 = NDArray[np.float32]
+
+
+def printable(text: str) -> str:
+    """A peer's string as it may stand in a log line: short, on one line, nothing hidden in it."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[:64])
+
+
+def is_identifier(text: str) -> bool:
+    """Whether `text` may be the name of an actor or learner."""
+    return _IDENTIFIER.fullmatch(text) is not None
 
 
 @dataclass(frozen=True)
@@ -121,3 +142,26 @@ def policy_from_message(message: PolicyWeights) -> Policy:
     if policy.layout != message.layout:
         raise ValueError(f"layout is {message.layout[:40]!r}, its tensors are {policy.layout!r}")
     return policy
+
+
+def ack_from_message(
+    message: TransitionAck, actor_id: str, actor_session: int
+) -> TransitionCursor | None:
+    """The cursor of this session of this actor, or None if it holds none. Raises ValueError."""
+    if not is_identifier(message.learner_id):
+        raise ValueError(f"learner_id is {printable(message.learner_id)!r}")
+    if len(message.actors) > MAX_SESSIONS:
+        raise ValueError(f"{len(message.actors)} actors, expected at most {MAX_SESSIONS}")
+    for cursor in message.actors:
+        if cursor.actor_id == actor_id and cursor.actor_session == actor_session:
+            for name in ("next_sequence", "rejected", "missed"):
+                if getattr(cursor, name) > MAX_COUNT:
+                    raise ValueError(f"{name} {getattr(cursor, name)} is beyond any run")
+            return cursor
+    return None
+
+
+def check_actor_status(message: ActorStatus) -> None:
+    """Raises ValueError if a status is unfit for use."""
+    if not is_identifier(message.actor_id):
+        raise ValueError(f"actor_id is {printable(message.actor_id)!r}")
