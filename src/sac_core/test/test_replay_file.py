@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -145,10 +145,8 @@ def test_a_batch_that_was_written_in_part_is_left_out(
 
     monkeypatch.setattr(replay_file, "_write_all", stops)
     file.state = {"next": rows_before + 10}
-    try:
+    with suppress(KeyboardInterrupt):
         file.insert(*transitions(rows_before, 10))
-    except KeyboardInterrupt:
-        pass
     monkeypatch.undo()
     file.close()
     again = opened(path, 50)

@@ -31,7 +31,7 @@ def test_a_second_start_goes_on_with_the_run_or_is_refused(tmp_path: Path) -> No
     first = RunDirectory(str(path), resume=True)
     assert not first.is_resumed
     first.write_configuration({"seed": 3})
-    with pytest.raises(UserError, match="already holds a run.*resume:=true"):
+    with pytest.raises(UserError, match=r"already holds a run.*resume:=true"):
         RunDirectory(str(path), resume=False)
     first.release()
     second = RunDirectory(str(path), resume=True)
@@ -53,7 +53,7 @@ def test_two_learners_in_one_folder_are_one_too_many(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be made: .*Not a directory"):
+    with pytest.raises(UserError, match=r"cannot be made: .*Not a directory"):
         RunDirectory(str(tmp_path / "file" / "run"), resume=True)
 
 
