@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
-"""Memory and speed of the replay buffer with 1,000,000 HalfCheetah transitions.
+"""Memory and speed of the replay buffer with 1,000,000 HalfCheetah transitions, and of its file.
 
 Memory is what the process grows by while the buffer is made and filled, against the bytes of the
 same transitions as float32 observation, action, reward and next observation and one byte each for
-terminated and truncated.
+terminated and truncated. The file's insert includes its commit with the cursors of two actors.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from common import fail, interleaved, print_json, print_table, rounded
 
 try:
     from sac_core.replay import ReplayBuffer
+    from sac_core.replay_file import ReplayFile
 except ImportError as error:
     fail(f"{error}: build the workspace and source its setup file first (make build)")
 
@@ -24,6 +27,7 @@ OBSERVATION_SIZE, ACTION_SIZE = 17, 6
 RAW_BYTES = 4 * (2 * OBSERVATION_SIZE + ACTION_SIZE + 1) + 2
 BATCH = 30  # transitions of one message from an actor
 SAMPLE = 2_048  # rows of one learner step
+STATE = {"actor_id": "sac_actor_0", "session": 2**62, "next_sequence": 10**6, "received": 10**6}
 
 
 def resident_bytes() -> int:
@@ -56,13 +60,35 @@ def main() -> None:
     grown = resident_bytes() - before
     memory_ratio = grown / (transitions * RAW_BYTES)
 
+    folder = tempfile.TemporaryDirectory(dir=".")
+    path = Path(folder.name) / "replay.bin"
+    sizes = OBSERVATION_SIZE, ACTION_SIZE
+    file = ReplayFile(path, transitions, *sizes)
+    file.state = {"sessions": [STATE] * 2}
+    for _ in range(transitions // 1_000):
+        file.insert(*chunk)
+    file.close()
+    began = time.perf_counter()
+    file = ReplayFile(path, transitions, *sizes)
+    open_s = time.perf_counter() - began
+    assert len(file) == transitions and file.left_out == 0
+
     message = batch(rng, BATCH)
     rates = interleaved(
-        {"sample": lambda: replay.sample(SAMPLE), "insert": lambda: replay.insert(*message)},
+        {
+            "sample": lambda: replay.sample(SAMPLE),
+            "insert": lambda: replay.insert(*message),
+            "sample from file": lambda: file.sample(SAMPLE),
+            "insert into file": lambda: file.insert(*message),
+        },
         repeats=3 if options.quick else 7,
         seconds=0.1 if options.quick else 0.3,
     )
-    sample_us, insert_us = (1e6 / float(np.median(rates[name])) for name in ("sample", "insert"))
+    file.close()
+    folder.cleanup()
+    sample_us, insert_us, file_sample_us, file_insert_us = (
+        1e6 / float(np.median(rate)) for rate in rates.values()
+    )
     print_table(
         ("replay buffer", "value", "unit"),
         (
@@ -72,6 +98,9 @@ def main() -> None:
             ("memory over raw bytes", f"{memory_ratio:.4f}", ""),
             (f"sample {SAMPLE:,} rows", f"{sample_us:.0f}", "µs"),
             (f"insert {BATCH} rows", f"{insert_us:.1f}", "µs"),
+            (f"sample {SAMPLE:,} rows from the file", f"{file_sample_us:.0f}", "µs"),
+            (f"insert {BATCH} rows into the file", f"{file_insert_us:.1f}", "µs"),
+            ("open the file, every row checked", f"{open_s:.2f}", "s"),
         ),
     )
     print_json(
@@ -80,6 +109,9 @@ def main() -> None:
             "transitions": transitions,
             "sample_2048_us": rounded(sample_us),
             "insert_30_us": rounded(insert_us),
+            "file_sample_over_memory": rounded(file_sample_us / sample_us),
+            "file_insert_30_us": rounded(file_insert_us),
+            "open_seconds": rounded(open_s),
         },
         threads=1,
     )
