@@ -91,6 +91,24 @@ def rviz(context: LaunchContext) -> list[Node]:
     ]
 
 
+def training(context: LaunchContext) -> list[IncludeLaunchDescription]:
+    """Learner and actors; at the robot's pace with the task's settings for it."""
+    factor = LaunchConfiguration("speed_factor").perform(context)
+    try:
+        at_robots_pace = float(factor) > 0.0
+    except ValueError:
+        raise RuntimeError(f"speed_factor: expected a number such as 1.0, got {factor!r}") from None
+    arguments = {name: LaunchConfiguration(name) for name in PASSED_ON}
+    return [
+        IncludeLaunchDescription(
+            PythonLaunchDescriptionSource(
+                PathJoinSubstitution([ThisLaunchFileDir(), "train.launch.py"])
+            ),
+            launch_arguments={"real_time": str(at_robots_pace).lower(), **arguments}.items(),
+        )
+    ]
+
+
 def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
         [
@@ -100,11 +118,6 @@ def generate_launch_description() -> LaunchDescription:
             ),
             OpaqueFunction(function=simulations),
             OpaqueFunction(function=rviz),
-            IncludeLaunchDescription(
-                PythonLaunchDescriptionSource(
-                    PathJoinSubstitution([ThisLaunchFileDir(), "train.launch.py"])
-                ),
-                launch_arguments={name: LaunchConfiguration(name) for name in PASSED_ON}.items(),
-            ),
+            OpaqueFunction(function=training),
         ]
     )

@@ -57,6 +57,11 @@ def declare_arguments() -> list[DeclareLaunchArgument]:
         DeclareLaunchArgument(
             "visuals", default_value="primitive", description="Looks: primitive or menagerie"
         ),
+        DeclareLaunchArgument(
+            "real_time",
+            default_value="false",
+            description="Data comes at a robot's pace: settings for few steps, not for speed",
+        ),
         DeclareLaunchArgument("namespace", default_value="", description="Namespace of all nodes"),
         DeclareLaunchArgument("autostart", default_value="true", description="Activate the nodes"),
         DeclareLaunchArgument("log_level", default_value="info", description="Level of all nodes"),
@@ -93,10 +98,10 @@ def given(context: LaunchContext, arguments: dict[str, tuple[type, str]]) -> dic
     }
 
 
-def task_file(context: LaunchContext, task: str, node: str) -> list[str]:
-    """config/<task>/<node>.yaml, if the task has one."""
+def task_file(context: LaunchContext, task: str, name: str) -> list[str]:
+    """config/<task>/<name>.yaml, if the task has one."""
     share = Path(FindPackageShare("sac_bringup").perform(context))
-    path = share / "config" / task / f"{node}.yaml"
+    path = share / "config" / task / f"{name}.yaml"
     return [str(path)] if task and path.is_file() else []
 
 
@@ -113,6 +118,9 @@ def nodes(context: LaunchContext) -> list[Node]:
         "output": "screen",
         "ros_arguments": ["--log-level", LaunchConfiguration("log_level")],
     }
+    settings = ["learner"]
+    if LaunchConfiguration("real_time").perform(context) == "true":
+        settings.append("learner_real_time")
     autostart = {"autostart": ParameterValue(LaunchConfiguration("autostart"), value_type=bool)}
     ending = Shutdown()  # none is of use without the others
     if task and LaunchConfiguration("video").perform(context) == "true":
@@ -134,7 +142,7 @@ def nodes(context: LaunchContext) -> list[Node]:
         namespace=namespace,
         parameters=[
             LaunchConfiguration("learner_params_file"),
-            *task_file(context, task, "learner"),
+            *(path for file in settings for path in task_file(context, task, file)),
             {"task": task or env_id, "run_directory": f"runs/{name}", "seed": seed},
             autostart,
             given(context, LEARNER_ARGUMENTS),
