@@ -8,11 +8,12 @@ import signal
 from pathlib import Path
 
 import psutil
+import pytest
 from rclpy.node import Node
 from system import Program, Start, spin_until
 
 from sac_core.replay_file import read_replay_file
-from sac_msgs.msg import ActorStatus, LearnerStatus
+from sac_msgs.msg import ActorStatus, LearnerStatus, TransitionBatch
 from sac_ros import qos
 
 SMALL = {
@@ -35,9 +36,11 @@ def learner(start: Start, **changes: str) -> Program:
     return start(*command, *(word for argument in arguments for word in ("-p", argument)))
 
 
-def actor(start: Start) -> Program:
-    command = ["ros2", "run", "sac_actor", "actor", "--ros-args", "-p", "env_id:=Pendulum-v1"]
-    return start(*command, "-p", "step_rate:=200.0", "-p", "eval_period:=0")
+def actor(start: Start, **changes: str) -> Program:
+    parameters = {"env_id": "Pendulum-v1", "step_rate": "200.0", "eval_period": "0"} | changes
+    arguments = [f"{name}:={value}" for name, value in parameters.items()]
+    command = ["ros2", "run", "sac_actor", "actor", "--ros-args"]
+    return start(*command, *(word for argument in arguments for word in ("-p", argument)))
 
 
 def processes(program: Program) -> list[psutil.Process]:
@@ -70,8 +73,10 @@ class Statuses:
         before = self.learner
         spin_until(
             self._node,
-            lambda: self.learner.step > before.step + steps
-            and self.learner.transitions > before.transitions,
+            lambda: (
+                self.learner.step > before.step + steps
+                and self.learner.transitions > before.transitions
+            ),
             60.0,
             "training goes on",
         )
@@ -86,7 +91,9 @@ def test_a_killed_learner_goes_on_where_it_was_and_nothing_is_missing(
     before = statuses.learner
     kill(first)
     second = learner(start)
-    resumed = second.wait_for(r"Resumes run: learner step ([\d,]+), ([\d,]+) transitions of 1 actor")
+    resumed = second.wait_for(
+        r"Resumes run: learner step ([\d,]+), ([\d,]+) transitions of 1 actor"
+    )
     step, transitions = (int(number.replace(",", "")) for number in resumed.groups())
     assert before.step - 20 <= step
     assert before.transitions <= transitions
@@ -106,6 +113,54 @@ def test_a_killed_learner_goes_on_where_it_was_and_nothing_is_missing(
     joined = (rows[:-1, layout.next_observation] == rows[1:, layout.observation]).all(axis=1)
     assert (~joined).sum() == (len(rows) - 1) // 200  # an episode has 200 steps
     assert second.interrupt() == 0
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_actor_that_comes_back_acts_on_the_newest_weights_in_a_session_of_its_own(
+    end: signal.Signals, start: Start, observer: Node, tmp_path: Path
+) -> None:
+    statuses = Statuses(observer)
+    batches: list[TransitionBatch] = []
+    observer.create_subscription(
+        TransitionBatch, "sac/transitions", batches.append, qos.TRANSITIONS
+    )
+    program, first = learner(start), actor(start)
+    spin_until(observer, lambda: statuses.learner.step > 20, 60.0, "some training")
+    version = statuses.learner.published_version
+    for process in processes(first):
+        process.send_signal(end)
+    first.wait()
+    (old,) = {batch.actor_session for batch in batches}
+    second = actor(start, random_steps="0")
+    spin_until(
+        observer,
+        lambda: any(
+            batch.actor_session != old and TransitionBatch.SOURCE_POLICY in batch.source
+            for batch in batches
+        ),
+        60.0,
+        "actions of the policy",
+    )
+    statuses.train_on()
+    assert second.interrupt() == 0
+    made = second.wait_for(r"Stopped after (\d+) steps and \d+ episodes$")
+    mine = [batch for batch in batches if batch.actor_session != old]
+    assert all(
+        used >= version
+        for batch in mine
+        for used, source in zip(batch.policy_version, batch.source, strict=True)
+        if source == TransitionBatch.SOURCE_POLICY
+    )
+    assert program.interrupt() == 0
+    sessions = {
+        one["session"]: one
+        for one in read_replay_file(tmp_path / "run" / "replay.bin").state["sessions"]
+    }
+    assert sessions.keys() == {old, mine[0].actor_session}
+    assert sessions[mine[0].actor_session]["received"] == int(made[1])
+    if end is not signal.SIGKILL:
+        stopped = first.wait_for(r"Stopped after (\d+) steps and \d+ episodes$")
+        assert sessions[old]["received"] == int(stopped[1])
 
 
 def test_a_run_has_one_learner(start: Start) -> None:
