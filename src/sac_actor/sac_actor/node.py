@@ -6,6 +6,7 @@ It never waits for the learner: what is not acknowledged stays in the queue and 
 from __future__ import annotations
 
 import math
+import threading
 import time
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from rclpy.time import Time
 from sac_actor.environment import Environment, EpisodeCut, Interrupted, make_environment
 from sac_actor.loop import EnvironmentLoop, Evaluation, Pace, evaluate
 from sac_actor.parameters import RobotParameters
-from sac_actor.queue import TransitionQueue
+from sac_actor.queue import TransitionQueue, Unsent
 from sac_core.policy import Policy
 from sac_msgs.msg import ActorStatus, PolicyWeights, TransitionAck, TransitionBatch
 from sac_ros import node, qos
@@ -33,7 +34,7 @@ RESEND_AFTER_MOST = (
 )
 LEARNER_SILENCE = 3.0  # s after which another learner may take over; each speaks once a second
 FAREWELL = 2.0  # s that a stopping actor waits for its last acknowledgement
-MESSAGES_PER_FLUSH = 10  # at most, when there is a backlog: neither side stalls
+WINDOW = 5  # messages under way at most: the histories have room for those of twenty actors
 AFTER_CUT = 1.0  # s between two attempts to begin an episode after one was cut
 REFUSAL_SHOWN = 30.0  # s for which diagnostics are in error after a message was refused
 MAX_FAULT = 512  # characters, as in ActorStatus.msg
@@ -91,6 +92,7 @@ class Actor(node.SacNode[Parameters]):
         self._other_weights: PolicyWeights | None = None  # newest of a learner not followed
         self._last_progress = time.monotonic()
         self._resend_after = RESEND_AFTER
+        self._sending = threading.Lock()  # messages go out in order
         self._evaluations = 0
         self._evaluation = Evaluation(0, (float("nan"),), (0,), None)
         self._evaluating = False
@@ -191,36 +193,51 @@ class Actor(node.SacNode[Parameters]):
     def _take_policy(self) -> None:
         self.loop_.policy = self._newest_policy
 
-    def _send(self) -> bool:
-        """Publish unsent rows if a learner listens, a flush's worth a message; whether any."""
+    def _send(self, least: int = 1) -> bool:
+        """Publish unsent rows if a learner listens, a flush's worth a message; whether any.
+
+        No more than WINDOW messages are under way: of many actors at once none is then lost in a
+        full history. `least` is how many unsent rows there must be for a message.
+        """
         if self._transitions.get_subscription_count() == 0:
             return False
-        now = time.monotonic()
+        period = self.parameters.flush_period
+        sent = False
+        with self._sending:
+            self._send_again_if_due(time.monotonic())
+            while self.queue.sent - self.queue.oldest < WINDOW * period:
+                # Steps 0 to flush_period go together, so that the learner counts 31, 61, 91 …
+                unsent = self.queue.take_unsent(
+                    period + 1 if self.queue.sent == 0 else period, least
+                )
+                if unsent is None:
+                    break
+                self._publish_transitions(unsent)
+                sent = True
+        return sent
+
+    def _send_again_if_due(self, now: float) -> None:
         if self.queue.oldest == self.queue.sent:  # nothing is under way: waiting begins now
             self._last_progress = now
         elif now - self._last_progress > self._resend_after:
             self.get_logger().warning(
                 f"No acknowledgement for {self._resend_after:g} s: sending "
-                f"{self.queue.rewind()} rows again"
+                f"{self.queue.rewind()} rows again",
+                throttle_duration_sec=10.0,
             )
             self._last_progress = now
             self._resend_after = min(2.0 * self._resend_after, RESEND_AFTER_MOST)
-        for sent in range(MESSAGES_PER_FLUSH):
-            # Steps 0 to flush_period go together, so that the learner counts 31, 61, 91 …
-            period = self.parameters.flush_period
-            unsent = self.queue.take_unsent(period + 1 if self.queue.sent == 0 else period)
-            if unsent is None:
-                return sent > 0
-            message = transitions_to_message(unsent.rows, TransitionBatch())
-            message.header.stamp = self.get_clock().now().to_msg()
-            message.actor_id = self.get_name()
-            message.actor_session = self.session
-            message.task = self.environment.name
-            message.first_sequence = unsent.first
-            message.oldest_sequence = unsent.oldest
-            message.dropped = unsent.dropped
-            self._transitions.publish(message)
-        return True
+
+    def _publish_transitions(self, unsent: Unsent) -> None:
+        message = transitions_to_message(unsent.rows, TransitionBatch())
+        message.header.stamp = self.get_clock().now().to_msg()
+        message.actor_id = self.get_name()
+        message.actor_session = self.session
+        message.task = self.environment.name
+        message.first_sequence = unsent.first
+        message.oldest_sequence = unsent.oldest
+        message.dropped = unsent.dropped
+        self._transitions.publish(message)
 
     def _evaluate(self) -> None:
         """Episodes with the mean action of the newest weights; nothing of them is stored."""
@@ -352,6 +369,7 @@ class Actor(node.SacNode[Parameters]):
         if self.queue.acknowledge(cursor.next_sequence):
             self._last_progress = time.monotonic()
             self._resend_after = RESEND_AFTER
+            self._send(least=self.parameters.flush_period)  # a backlog follows its acknowledgements
         if cursor.rejected > self._rejected_rows:
             self.get_logger().error(
                 f"The learner refused {cursor.rejected} rows; its log says why",

@@ -85,11 +85,11 @@ class TransitionQueue:
                 row = (self.next - 1) % self.capacity
                 self._rows.truncated[row] = not self._rows.terminated[row]
 
-    def take_unsent(self, limit: int) -> Unsent | None:
-        """Up to `limit` unsent rows, or None."""
+    def take_unsent(self, limit: int, least: int = 1) -> Unsent | None:
+        """Up to `limit` unsent rows, or None where there are fewer than `least`."""
         with self._lock:
             first, count = self.sent, min(limit, self.next - self.sent)
-            if count == 0:
+            if count < least:
                 return None
             index = np.arange(first, first + count) % self.capacity
             self.sent += count

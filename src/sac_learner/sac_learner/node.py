@@ -66,6 +66,7 @@ SILENCE = 5.0  # s without transitions before the log says what is missing
 REMEMBERED_POLICIES = 64  # published weights kept, so that an evaluated policy can become "best"
 EPISODES_AVERAGED = 20
 REFUSAL_SHOWN = 30.0  # s for which diagnostics are in error after something was refused
+ACK_PERIOD = 0.01  # s between two acknowledgements; those in between go out after a learner step
 CURVE_PERIOD = 60.0  # s between two drawings of the learning curve
 
 
@@ -94,6 +95,7 @@ class Learner(node.SacNode[Parameters]):
         self._entities: list[tuple[Callable[[Any], Any], Any]] = []
         self._publisher_thread: PolicyPublisher | None = None
         self._wake = threading.Event()  # something came in
+        self._acknowledged, self._unacknowledged = -math.inf, False
         self._intake = Intake()
         self._episode_returns: dict[Key, float] = {}  # of episodes under way
         self._rejection, self._rejected_at = "", -math.inf
@@ -354,6 +356,8 @@ class Learner(node.SacNode[Parameters]):
 
     def _housekeeping(self) -> None:
         p = self.parameters
+        if self._unacknowledged:
+            self._acknowledge()
         if time.monotonic() - self._last_line >= p.log_period:
             self._log_line()
         self.curve.update()
@@ -393,7 +397,7 @@ class Learner(node.SacNode[Parameters]):
         )
         if not self._store(key, cursor, rows[new]):
             return
-        self._acknowledge()
+        self._acknowledge_soon()
         self._last_batch = now
         if self._transitions < self.parameters.training_starts or not self._training:
             self.get_logger().info(
@@ -444,7 +448,7 @@ class Learner(node.SacNode[Parameters]):
         rows = len(message.rewards)
         cursor = self._intake.refuse(key, message.first_sequence, rows, now)
         if self._keep(key, cursor):
-            self._acknowledge()
+            self._acknowledge_soon()
 
     def _keep(self, key: Key, cursor: Cursor, insert: Callable[[], None] | None = None) -> bool:
         """Store a cursor, and the rows that belong to it, at once; whether the disk took them."""
@@ -511,7 +515,16 @@ class Learner(node.SacNode[Parameters]):
                 total = 0.0
         self._episode_returns[key] = total
 
+    def _acknowledge_soon(self) -> None:
+        """Now, unless that was done a moment ago: many batches may share an acknowledgement."""
+        self._unacknowledged = True
+        if time.monotonic() - self._acknowledged < ACK_PERIOD:
+            self._wake.set()
+        else:
+            self._acknowledge()
+
     def _acknowledge(self) -> None:
+        self._acknowledged, self._unacknowledged = time.monotonic(), False
         message = TransitionAck(learner_id=self.get_name(), learner_session=self.session)
         message.header.stamp = self.get_clock().now().to_msg()
         message.actors = [
@@ -522,7 +535,7 @@ class Learner(node.SacNode[Parameters]):
                 rejected=cursor.rejected,
                 missed=cursor.missed,
             )
-            for (actor_id, session), cursor in self._intake.cursors.items()
+            for (actor_id, session), cursor in tuple(self._intake.cursors.items())
         ]
         self._acks.publish(message)
 
