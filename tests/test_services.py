@@ -11,6 +11,8 @@ from rcl_interfaces.srv import DescribeParameters, SetParameters
 from rclpy.node import Node
 from system import LOG, Program, Start, call, gym_train, spin_until
 
+from sac_core.checkpoint import load_checkpoint
+from sac_core.replay_file import read_replay_file
 from sac_msgs.msg import ActorStatus, LearnerStatus
 from sac_msgs.srv import LoadCheckpoint, SaveCheckpoint
 from sac_ros import qos
@@ -103,6 +105,23 @@ def test_a_cleaned_up_node_can_be_configured_again_and_keeps_what_it_accepted(
     )
     assert learners[-1].replay_size >= before.replay_size
     assert program.interrupt() == 0
+
+
+def test_shutdown_ends_the_processes_and_leaves_every_file_whole(
+    start: Start, observer: Node, tmp_path: Path
+) -> None:
+    learners: list[LearnerStatus] = []
+    observer.create_subscription(LearnerStatus, "sac/learner/status", learners.append, qos.STATUS)
+    program = small_run(start)
+    spin_until(observer, lambda: bool(learners) and learners[-1].step > 5, 60.0, "training")
+    change_state(observer, "sac_actor_0", Transition.TRANSITION_ACTIVE_SHUTDOWN)
+    made = program.wait_for(r"Stopped after (\d+) steps and \d+ episodes$")
+    assert program.wait() == 0  # the launch ends with its actor
+    run = tmp_path / "runs" / "run"
+    contents = read_replay_file(run / "replay.bin")
+    assert contents.inserted == len(contents.rows) == int(made[1])
+    assert load_checkpoint(run).metadata["step"] > 5
+    assert [path for path in run.rglob(".*") if path.name != ".lock"] == []
 
 
 def test_without_autostart_nodes_wait_to_be_configured(start: Start, observer: Node) -> None:
