@@ -26,7 +26,6 @@ from typing import Any
 import numpy as np
 import torch
 from diagnostic_msgs.msg import DiagnosticStatus
-from numpy.typing import NDArray
 
 from sac_core.agent import SACAgent
 from sac_core.checkpoint import (
@@ -38,6 +37,7 @@ from sac_core.checkpoint import (
     save_checkpoint,
 )
 from sac_core.replay_file import ReplayFile, ReplayFileError, read_replay_header
+from sac_learner.evaluations import Evaluation, Evaluations, RememberedPolicies
 from sac_learner.intake import Cursor, Intake, Key
 from sac_learner.metrics import Metrics
 from sac_learner.parameters import Parameters
@@ -63,7 +63,6 @@ from sac_ros.codecs import (
 from sac_ros.parameters import UserError
 
 SILENCE = 5.0  # s without transitions before the log says what is missing
-REMEMBERED_POLICIES = 64  # published weights kept, so that an evaluated policy can become "best"
 EPISODES_AVERAGED = 20
 REFUSAL_SHOWN = 30.0  # s for which diagnostics are in error after something was refused
 ACK_PERIOD = 0.01  # s between two acknowledgements; those in between go out after a learner step
@@ -102,8 +101,7 @@ class Learner(node.SacNode[Parameters]):
         self._refused_batches = 0
         self._fault = ""  # why rows are not acknowledged
         self._task = self.parameters.task
-        self._policies: collections.OrderedDict[int, dict[str, NDArray[np.float32]]]
-        self._policies = collections.OrderedDict()
+        self._policies = RememberedPolicies()
         self._next_publication = 0.0
         self._transitions_before_training = 0
         self._steps_before_training = 0
@@ -116,13 +114,7 @@ class Learner(node.SacNode[Parameters]):
         self._figures: dict[str, float] = {}
         self._returns: collections.deque[float] = collections.deque(maxlen=EPISODES_AVERAGED)
         self._staleness = 0.0
-        self._evaluations: dict[tuple[str, int], int] = {}
-        self._evaluating: set[tuple[str, int]] = set()  # actors that send nothing for that reason
-        self._evaluation_count = 0
-        self._evaluation_return = float("nan")
-        self._best_return = float("nan")
-        self._success_rate = float("nan")  # of the newest evaluation
-        self._best_success_rate = float("nan")
+        self._evaluations = Evaluations()
         self._first_transition = 0.0  # when it came
         self._last_batch = time.monotonic()
         self._last_line = time.monotonic()
@@ -195,8 +187,7 @@ class Learner(node.SacNode[Parameters]):
         """What the best policy so far had reached."""
         try:
             evaluation = load_checkpoint(directory.checkpoints / "best").metadata["evaluation"]
-            self._best_return = float(evaluation["return_mean"])
-            self._best_success_rate = float(evaluation.get("success_rate", "nan"))
+            self._evaluations.best = Evaluation(**evaluation)
         except (CheckpointError, KeyError, TypeError, ValueError):
             pass  # there is none yet
 
@@ -347,9 +338,7 @@ class Learner(node.SacNode[Parameters]):
         """Hand the newest weights to the publishing thread."""
         assert self.agent is not None
         version, tensors = self.agent.step, self.agent.policy_tensors()
-        self._policies[version] = tensors
-        while len(self._policies) > REMEMBERED_POLICIES:
-            self._policies.popitem(last=False)
+        self._policies.add(version, tensors)
         assert self._publisher_thread is not None
         self._publisher_thread.give(version, tensors)
         self._next_publication = now + self.parameters.publish_period
@@ -547,63 +536,44 @@ class Learner(node.SacNode[Parameters]):
             self._rejection = f"status of {printable(status.actor_id)!r} ignored: {error}"
             self.get_logger().error(self._rejection, throttle_duration_sec=10.0)
             return
-        if status.policy_version in self._policies:
-            self._policies.move_to_end(status.policy_version)  # it may be under evaluation
-        key = (status.actor_id, status.actor_session)
-        if status.state == "evaluating":
-            self._evaluating.add(key)
-        else:
-            self._evaluating.discard(key)
-        if status.evaluations <= self._evaluations.get(key, 0):
+        self._policies.in_use(status.policy_version)
+        success = status.evaluation_success_rate
+        evaluation = Evaluation(
+            policy_version=status.evaluation_policy_version,
+            episodes=status.evaluation_episodes,
+            return_mean=status.evaluation_return_mean,
+            return_std=status.evaluation_return_std,
+            success_rate=success if 0.0 <= success <= 1.0 else float("nan"),
+        )
+        key = status.actor_id, status.actor_session
+        is_evaluating = status.state == "evaluating"
+        if not self._evaluations.hear(key, is_evaluating, status.evaluations, evaluation):
             return
-        if len(self._evaluations) > 1024:
-            self._evaluations.clear()
-            self._evaluating.clear()
-        self._evaluations[key] = status.evaluations
-        mean, success = status.evaluation_return_mean, status.evaluation_success_rate
-        knows_success = 0.0 <= success <= 1.0
-        if self.agent is None or self.metrics is None or not np.isfinite(mean):
+        if self.agent is None or self.metrics is None:
             return
-        self._evaluation_count += 1
-        self._evaluation_return = mean
-        self._success_rate = success if knows_success else float("nan")
         self.metrics.evaluation(
             self.agent.step,
             {
                 "transitions": self._transitions,
-                "policy_version": status.evaluation_policy_version,
-                "return_mean": mean,
-                "return_std": status.evaluation_return_std,
-                "episodes": status.evaluation_episodes,
-                "success_rate": self._success_rate,
+                "policy_version": evaluation.policy_version,
+                "return_mean": evaluation.return_mean,
+                "return_std": evaluation.return_std,
+                "episodes": evaluation.episodes,
+                "success_rate": evaluation.success_rate,
             },
         )
-        if self._is_best(mean, self._success_rate) and self._keep_best(status):
-            self._stop_at_success(status)
+        if evaluation.beats(self._evaluations.best) and self._keep_best(evaluation):
+            self._stop_at_success(evaluation)
 
-    def _is_best(self, mean: float, success: float) -> bool:
-        """Success counts before the return; what cannot be compared is taken."""
-        if success == success and success != self._best_success_rate:
-            return not success < self._best_success_rate
-        return not mean <= self._best_return
-
-    def _keep_best(self, status: ActorStatus) -> bool:
+    def _keep_best(self, evaluation: Evaluation) -> bool:
         """Save the weights that were evaluated; whether they are still remembered."""
-        tensors = self._policies.get(status.evaluation_policy_version)
+        tensors = self._policies.get(evaluation.policy_version)
         if tensors is None:
             return False
-        self._best_return = status.evaluation_return_mean
-        self._best_success_rate = self._success_rate
-        evaluation = {
-            "return_mean": status.evaluation_return_mean,
-            "return_std": status.evaluation_return_std,
-            "episodes": status.evaluation_episodes,
-        }
-        if np.isfinite(self._success_rate):
-            evaluation["success_rate"] = self._success_rate
+        self._evaluations.best = evaluation
         metadata = self._metadata() | {
-            "step": status.evaluation_policy_version,
-            "evaluation": evaluation,
+            "step": evaluation.policy_version,
+            "evaluation": evaluation.figures(),
         }
         assert self.directory is not None
         try:
@@ -613,15 +583,15 @@ class Learner(node.SacNode[Parameters]):
             return False
         return True
 
-    def _stop_at_success(self, status: ActorStatus) -> None:
+    def _stop_at_success(self, evaluation: Evaluation) -> None:
         """End the run once an evaluation, whose policy is saved, has met the criterion."""
         wanted = self.parameters.stop_at_success
-        if wanted <= 0.0 or not self._success_rate >= wanted or self._complete:
+        if wanted <= 0.0 or not evaluation.success_rate >= wanted or self._complete:
             return
         self._complete = True
         seconds = time.monotonic() - self._first_transition
         self.get_logger().info(
-            f"Complete: {self._success_rate:.1%} of {status.evaluation_episodes} evaluation "
+            f"Complete: {evaluation.success_rate:.1%} of {evaluation.episodes} evaluation "
             f"episodes succeeded (criterion {wanted:.0%}), {seconds:.1f} s after the first "
             f"transition, {self._transitions:,} environment steps"
         )
@@ -726,7 +696,7 @@ class Learner(node.SacNode[Parameters]):
 
     def _every_second(self) -> None:
         now = time.monotonic()
-        silent = now - self._last_batch > SILENCE and not self._evaluating
+        silent = now - self._last_batch > SILENCE and not self._evaluations.under_way
         if silent and self.active.is_set() and not self._complete:
             self._last_batch = now
             self.get_logger().warning(self._what_is_missing())
@@ -782,12 +752,11 @@ class Learner(node.SacNode[Parameters]):
             row[key] = f.get(key, nan)
         self.metrics.training(self.agent.step, row)
         evaluation = ""
-        if self._evaluation_count:
-            evaluation = (
-                f", evaluation {self._evaluation_return:.1f} (best {self._best_return:.1f})"
-            )
-            if np.isfinite(self._success_rate):
-                evaluation += f", success {self._success_rate:.0%}"
+        if self._evaluations.count:
+            newest, best = self._evaluations.newest, self._evaluations.best
+            evaluation = f", evaluation {newest.return_mean:.1f} (best {best.return_mean:.1f})"
+            if np.isfinite(newest.success_rate):
+                evaluation += f", success {newest.success_rate:.0%}"
         self.get_logger().info(
             f"step {self.agent.step:,} ({row['steps_per_second']:.1f}/s, "
             f"{row['critic_updates_per_second']:.0f} critic updates/s), "
@@ -823,10 +792,10 @@ class Learner(node.SacNode[Parameters]):
             entropy=f.get("entropy", 0.0),
             q_mean=f.get("q_mean", 0.0),
             published_version=self._publisher_thread.version if self._publisher_thread else 0,
-            evaluations=self._evaluation_count,
-            evaluation_return=self._evaluation_return,
-            best_evaluation_return=self._best_return,
-            evaluation_success_rate=self._success_rate,
+            evaluations=self._evaluations.count,
+            evaluation_return=self._evaluations.newest.return_mean,
+            best_evaluation_return=self._evaluations.best.return_mean,
+            evaluation_success_rate=self._evaluations.newest.success_rate,
             run_directory=str(self.directory.path) if self.directory else "",
         )
         if self.replay is not None:
