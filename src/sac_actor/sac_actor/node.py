@@ -33,7 +33,8 @@ RESEND_AFTER_MOST = (
     8.0  # … up to this while nothing comes: the learner may be slow, or its disk full
 )
 LEARNER_SILENCE = 3.0  # s after which another learner may take over; each speaks once a second
-FAREWELL = 2.0  # s that a stopping actor waits for its last acknowledgement
+FAREWELL = 4.0  # s that a stopping actor waits for its last acknowledgement; launch waits for 5
+FAREWELL_RESEND = 0.5  # s after which it sends again meanwhile
 WINDOW = 5  # messages under way at most: the histories have room for those of twenty actors
 AFTER_CUT = 1.0  # s between two attempts to begin an episode after one was cut
 REFUSAL_SHOWN = 30.0  # s for which diagnostics are in error after a message was refused
@@ -285,6 +286,7 @@ class Actor(node.SacNode[Parameters]):
         while len(self.queue) and time.monotonic() < deadline:
             if self._transitions.get_subscription_count() == 0:
                 break
+            self._resend_after = FAREWELL_RESEND
             if not self._send():
                 time.sleep(0.01)
         self._publish_status()
