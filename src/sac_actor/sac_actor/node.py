@@ -28,14 +28,15 @@ from sac_ros.codecs import (
 )
 from sac_ros.parameters import parameter
 
-RESEND_AFTER = 2.0  # s without any progress in the acknowledgements of what was sent; doubles …
+RESEND_AFTER = 0.5  # s without any progress in the acknowledgements of what was sent; doubles …
 RESEND_AFTER_MOST = (
     8.0  # … up to this while nothing comes: the learner may be slow, or its disk full
 )
 LEARNER_SILENCE = 3.0  # s after which another learner may take over; each speaks once a second
 FAREWELL = 4.0  # s that a stopping actor waits for its last acknowledgement; launch waits for 5
-FAREWELL_RESEND = 0.5  # s after which it sends again meanwhile
-WINDOW = 5  # messages under way at most: the histories have room for those of twenty actors
+WORTH_A_WARNING = 2.0  # s without progress
+WINDOW = 80  # messages of all actors under way at most: the histories have room for 100
+FIRST_WINDOW = 5  # of one actor that has not heard how many there are
 AFTER_CUT = 1.0  # s between two attempts to begin an episode after one was cut
 REFUSAL_SHOWN = 30.0  # s for which diagnostics are in error after a message was refused
 MAX_FAULT = 512  # characters, as in ActorStatus.msg
@@ -93,6 +94,7 @@ class Actor(node.SacNode[Parameters]):
         self._other_weights: PolicyWeights | None = None  # newest of a learner not followed
         self._last_progress = time.monotonic()
         self._resend_after = RESEND_AFTER
+        self._window = FIRST_WINDOW  # messages
         self._sending = threading.Lock()  # messages go out in order
         self._evaluations = 0
         self._evaluation = Evaluation(0, (float("nan"),), (0,), None)
@@ -197,8 +199,8 @@ class Actor(node.SacNode[Parameters]):
     def _send(self, least: int = 1) -> bool:
         """Publish unsent rows if a learner listens, a flush's worth a message; whether any.
 
-        No more than WINDOW messages are under way: of many actors at once none is then lost in a
-        full history. `least` is how many unsent rows there must be for a message.
+        No more messages are under way than an actor's share of the histories, so that of many
+        actors' none is lost there. `least` is how many unsent rows there must be for a message.
         """
         if self._transitions.get_subscription_count() == 0:
             return False
@@ -206,7 +208,7 @@ class Actor(node.SacNode[Parameters]):
         sent = False
         with self._sending:
             self._send_again_if_due(time.monotonic())
-            while self.queue.sent - self.queue.oldest < WINDOW * period:
+            while self.queue.sent - self.queue.oldest < self._window * period:
                 # Steps 0 to flush_period go together, so that the learner counts 31, 61, 91 …
                 unsent = self.queue.take_unsent(
                     period + 1 if self.queue.sent == 0 else period, least
@@ -221,11 +223,12 @@ class Actor(node.SacNode[Parameters]):
         if self.queue.oldest == self.queue.sent:  # nothing is under way: waiting begins now
             self._last_progress = now
         elif now - self._last_progress > self._resend_after:
-            self.get_logger().warning(
-                f"No acknowledgement for {self._resend_after:g} s: sending "
-                f"{self.queue.rewind()} rows again",
-                throttle_duration_sec=10.0,
-            )
+            again = self.queue.rewind()
+            if self._resend_after >= WORTH_A_WARNING:
+                self.get_logger().warning(
+                    f"No acknowledgement for {self._resend_after:g} s: sending {again} rows again",
+                    throttle_duration_sec=10.0,
+                )
             self._last_progress = now
             self._resend_after = min(2.0 * self._resend_after, RESEND_AFTER_MOST)
 
@@ -286,7 +289,7 @@ class Actor(node.SacNode[Parameters]):
         while len(self.queue) and time.monotonic() < deadline:
             if self._transitions.get_subscription_count() == 0:
                 break
-            self._resend_after = FAREWELL_RESEND
+            self._resend_after = RESEND_AFTER
             if not self._send():
                 time.sleep(0.01)
         self._publish_status()
@@ -366,6 +369,7 @@ class Actor(node.SacNode[Parameters]):
         if waiting is not None and waiting.learner_session == message.learner_session:
             self._other_weights = None
             self._on_policy(waiting)
+        self._window = max(1, WINDOW // max(1, len({one.actor_id for one in message.actors})))
         if cursor is None:
             return
         if self.queue.acknowledge(cursor.next_sequence):
