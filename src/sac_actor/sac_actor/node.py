@@ -325,9 +325,11 @@ class Actor(node.SacNode[Parameters]):
         try:
             policy = policy_from_message(message)
             self._check_sizes(policy)
-            self._other_weights = message
-            self._follow(message.learner_session, message.learner_id)
-            self._other_weights = None
+            try:
+                self._follow(message.learner_session, message.learner_id)
+            except ValueError:
+                self._other_weights = message  # taken if that learner takes over
+                raise
             newest = self._newest_policy
             same_learner = self._policy_session == message.learner_session
             if newest is not None and same_learner and policy.version < newest.version:

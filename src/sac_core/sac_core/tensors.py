@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +14,8 @@ import safetensors.numpy
 
 # A header describes a few dozen tensors; a longer one is an attack or an accident.
 MAX_HEADER_BYTES = 100_000
+MAX_NAME_LENGTH = 128
+MAX_DIMENSIONS = 8
 
 _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "U8": np.dtype("u1")}
 
@@ -40,9 +43,12 @@ def decode_tensors(
 ) -> dict[str, npt.NDArray[np.generic]]:
     """The tensors of ``encode_tensors``, as copies.
 
+    Sizes are checked before anything is parsed: what a stranger sends costs a few copies of it.
+
     Raises:
         ValueError: data is larger than max_bytes, is no safetensors data, or holds a tensor that
-            is neither float32 nor uint8.
+            is neither float32 nor uint8, has no plain name, or has another's name. One line,
+            without control characters.
     """
     size = memoryview(data).nbytes
     if size > max_bytes:
@@ -59,14 +65,46 @@ def decode_tensors(
     try:
         entries = safetensors.deserialize(data)
     except safetensors.SafetensorError as error:
-        raise ValueError(f"not safetensors data: {' '.join(str(error).split())}") from error
-    tensors: dict[str, npt.NDArray[np.generic]] = {}
-    for name, entry in entries:
-        dtype = _DTYPES.get(entry["dtype"])
-        if dtype is None:
-            raise ValueError(f"tensor {name!r} must be float32 or uint8, got {entry['dtype']}")
-        shape = tuple(entry["shape"])
-        if math.prod(shape) * dtype.itemsize != len(entry["data"]) or len(shape) > 8:
-            raise ValueError(f"tensor {name!r} has no data for its shape {shape}")
-        tensors[name] = np.frombuffer(entry["data"], dtype).reshape(shape).copy()
-    return tensors
+        raise ValueError(f"not safetensors data: {_one_line(str(error))}") from error
+    _expect_different_names(data[8 : 8 + header_bytes])
+    return {name: _tensor(name, entry) for name, entry in entries}
+
+
+def _tensor(name: str, entry: Mapping[str, Any]) -> npt.NDArray[np.generic]:
+    """One tensor as a copy."""
+    if not (0 < len(name) <= MAX_NAME_LENGTH and name.isascii() and name.isprintable()):
+        raise ValueError(
+            f"tensor name must be 1 to {MAX_NAME_LENGTH} printable ASCII characters, got "
+            f"'{_one_line(name)}'"
+        )
+    dtype = _DTYPES.get(entry["dtype"])
+    if dtype is None:
+        raise ValueError(f"tensor {name!r} must be float32 or uint8, got {entry['dtype']}")
+    shape = tuple(entry["shape"])
+    if len(shape) > MAX_DIMENSIONS:
+        raise ValueError(
+            f"tensor {name!r} must have at most {MAX_DIMENSIONS} dimensions, got {len(shape)}"
+        )
+    # Of a tensor without numbers the dimensions would otherwise be unbounded.
+    if math.prod(max(1, size) for size in shape) > 2**31:
+        raise ValueError(f"tensor {name!r} must have at most 2**31 numbers, its shape is {shape}")
+    return np.frombuffer(entry["data"], dtype).reshape(shape).copy()
+
+
+def _expect_different_names(header: bytes) -> None:
+    """Refuse a header with a name twice: parsers differ in which they take."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        values = dict(pairs)
+        if len(values) < len(pairs):
+            raise ValueError("names in a safetensors header must differ, one stands there twice")
+        return values
+
+    # No deeper than safetensors has parsed it already, which stops at 128 levels.
+    json.loads(header.decode(), object_pairs_hook=unique)
+
+
+def _one_line(text: str) -> str:
+    """The beginning of a text as it may stand in a log line."""
+    line = " ".join(text[:200].split())
+    return "".join(c if c.isprintable() else "?" for c in line)

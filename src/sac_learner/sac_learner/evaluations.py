@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import math
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,7 +33,7 @@ class RememberedPolicies:
 
     def in_use(self, version: int) -> None:
         """An actor acts on this version, and may be evaluating it."""
-        if version in self._policies:
+        with contextlib.suppress(KeyError):  # the training thread may have let it go just now
             self._policies.move_to_end(version)
 
     def get(self, version: int) -> PolicyTensors | None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 Key = tuple[str, int]  # actor, session
+COUNTED = ("dropped", "rejected", "missed")
+MOST = 2**63  # of a total: what fits into a message
 STORED = ("next_sequence", "dropped", "rejected", "missed", "received")
 
 
@@ -35,6 +37,7 @@ class Intake:
     def __init__(self, capacity: int = 1024) -> None:
         self._capacity = capacity
         self.cursors: dict[Key, Cursor] = {}
+        self._forgotten = dict.fromkeys(COUNTED, 0)  # of sessions that are not remembered
 
     def accept(
         self, key: Key, first: int, oldest: int, rows: int, dropped: int, now: float
@@ -70,25 +73,35 @@ class Intake:
     @contextmanager
     def keeping(self, key: Key, cursor: Cursor) -> Iterator[None]:
         """Hold this cursor; back to the one before if what is done meanwhile fails."""
-        before = dict(self.cursors)
+        before, forgotten_before = dict(self.cursors), dict(self._forgotten)
         if key not in before and len(before) >= self._capacity:
             forgotten = min(before, key=lambda k: (before[k].received > 0, before[k].last_heard))
-            del self.cursors[forgotten]
+            self._forget(self.cursors.pop(forgotten))
         self.cursors[key] = cursor
         try:
             yield
         except BaseException:
-            self.cursors = before
+            self.cursors, self._forgotten = before, forgotten_before
             raise
+
+    def _forget(self, cursor: Cursor) -> None:
+        for name in COUNTED:
+            self._forgotten[name] = min(self._forgotten[name] + getattr(cursor, name), MOST)
+
+    def knows(self, key: Key) -> bool:
+        """Whether this session of an actor has given rows."""
+        cursor = self.cursors.get(key)
+        return cursor is not None and cursor.received > 0
 
     def state(self) -> dict[str, Any]:
         """All cursors, JSON-able."""
         return {
+            "forgotten": self._forgotten,
             "sessions": [
                 {"actor_id": actor_id, "session": session}
                 | {name: getattr(cursor, name) for name in STORED}
                 for (actor_id, session), cursor in self.cursors.items()
-            ]
+            ],
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -97,22 +110,27 @@ class Intake:
             (one["actor_id"], one["session"]): Cursor(**{name: one[name] for name in STORED})
             for one in state.get("sessions", ())
         }
+        self._forgotten |= state.get("forgotten", {})
+
+    def _total(self, name: str) -> int:
+        there = sum(getattr(cursor, name) for cursor in tuple(self.cursors.values()))
+        return min(there + self._forgotten[name], MOST)
 
     @property
     def dropped(self) -> int:
         """Rows that the actors lost, all sessions together."""
-        return sum(cursor.dropped for cursor in self.cursors.values())
+        return self._total("dropped")
 
     @property
     def missed(self) -> int:
         """Rows that came no more, all sessions together."""
-        return sum(cursor.missed for cursor in self.cursors.values())
+        return self._total("missed")
 
     @property
     def rejected(self) -> int:
         """Rows refused, all sessions together."""
-        return sum(cursor.rejected for cursor in self.cursors.values())
+        return self._total("rejected")
 
     def heard_since(self, moment: float) -> int:
         """How many sessions were heard since `moment` (monotonic s)."""
-        return sum(cursor.last_heard >= moment for cursor in self.cursors.values())
+        return sum(cursor.last_heard >= moment for cursor in tuple(self.cursors.values()))

@@ -546,6 +546,8 @@ class Learner(node.SacNode[Parameters]):
             success_rate=success if 0.0 <= success <= 1.0 else float("nan"),
         )
         key = status.actor_id, status.actor_session
+        if not self._intake.knows(key):
+            return  # whoever gave no transition does not decide what is best
         is_evaluating = status.state == "evaluating"
         if not self._evaluations.hear(key, is_evaluating, status.evaluations, evaluation):
             return
@@ -613,7 +615,7 @@ class Learner(node.SacNode[Parameters]):
         """Save a checkpoint; training goes on without if the disk does not let us."""
         try:
             self._save()
-        except OSError as error:
+        except (OSError, ValueError) as error:  # the second: weights that are not finite
             self.get_logger().error(f"The checkpoint could not be saved: {error}; training goes on")
 
     def _save(self) -> Path:
@@ -640,12 +642,15 @@ class Learner(node.SacNode[Parameters]):
             raise ValueError(
                 f"{checkpoint.path}: its task is {theirs!r}, this learner's is {self._task!r}"
             )
-        if checkpoint.state is None or "agent" not in checkpoint.metadata:
+        agent, generator = (
+            checkpoint.metadata.get(name) for name in ("agent", "replay_random_state")
+        )
+        if checkpoint.state is None or not isinstance(agent, dict) or generator is None:
             raise ValueError(
                 f"{checkpoint.path} holds a policy only; expected a whole checkpoint (step_…)"
             )
-        self.agent.load_state(checkpoint.state, checkpoint.metadata["agent"])
-        self.replay.set_rng_state(checkpoint.metadata["replay_random_state"])
+        self.agent.load_state(checkpoint.state, agent)
+        self.replay.set_rng_state(generator)
         self._steps_before_training = self._last_saved_step = self.agent.step
         self._transitions_before_training = self._transitions
         self._next_publication = 0.0
@@ -676,11 +681,11 @@ class Learner(node.SacNode[Parameters]):
             self.session = secrets.randbits(63)  # versions go back: actors take this for a new one
             response.success = True
             response.message = f"continues at learner step {response.step}"
-        except ValueError as error:
-            response.message = str(error)
+        except (ValueError, OSError, RuntimeError) as error:  # the last: ~ of an unknown user
+            response.message = printable(str(error), 500)
         except CancelledError:
             response.message = "the learner is stopping"
-        self.get_logger().info(f"Load {request.path}: {response.message}")
+        self.get_logger().info(f"Load {printable(request.path, 200)}: {response.message}")
         return response
 
     # What a person sees.

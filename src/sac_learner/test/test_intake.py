@@ -112,6 +112,11 @@ def test_the_number_of_sessions_that_are_remembered_is_bounded() -> None:
         with intake.keeping(("b", session), cursor):
             pass
     assert sorted(session for _, session in intake.cursors) == [8, 9, 109]
+    assert intake.rejected == 10  # of those that are forgotten too
+    assert intake.knows(("a", 9)) and not intake.knows(("b", 109))
+    again = Intake()
+    again.restore(intake.state())
+    assert again.rejected == 10
 
 
 @given(st.data())

@@ -1,12 +1,14 @@
 """Between ROS messages and NumPy arrays, with every field checked before it is used.
 
-A message comes from another process and may be broken: `transitions_from_message` and
-`policy_from_message` raise `ValueError` with one line that says what is wrong.
+A message comes from another process and may be broken, or meant to break something: every
+function that reads one raises `ValueError` with one short line, what came and what was expected,
+and nothing else. Text of a peer is `printable` wherever a line quotes it.
 """
 
 from __future__ import annotations
 
 import array
+import math
 import re
 from dataclasses import dataclass, fields
 
@@ -22,27 +24,59 @@ from sac_msgs.msg import (
     TransitionCursor,
 )
 
+# Lengths, as in the message definitions.
 MAX_BATCH_ROWS = 10_000
-MAX_VECTOR_SIZE = 100_000
+MAX_BATCH_VALUES = 16_777_216  # of one array
 MAX_POLICY_BYTES = 64 * 2**20
 MAX_NAME_LENGTH = 256
-MAX_COUNT = 2**62  # of any counter: beyond what a run could reach
+MAX_STATE_LENGTH = 32
+MAX_FAULT_LENGTH = 512
 MAX_SESSIONS = 1024  # of one acknowledgement
+
+MAX_VECTOR_SIZE = 16_384  # more numbers in an observation were pictures
+# Of any counter: beyond any run, and the sum over all sessions still fits in 64 bits.
+MAX_COUNT = 2**53
+MAX_ACTION = 1.0 + 1e-6  # what scaling to the environment's bounds and back may leave of 1
+# Nothing in SI units is larger here; some rows of 3e38 are enough to make every weight NaN.
+MAX_MAGNITUDE = 1e9
 POLICY_FORMAT = "safetensors"
 
-_IDENTIFIER = re.compile(r"[A-Za-z0-9_/.-]{1,256}", re.ASCII)
+_IDENTIFIER = re.compile(rf"[A-Za-z0-9_/.-]{{1,{MAX_NAME_LENGTH}}}", re.ASCII)
+_MAX_REASON = 300  # characters: a reason may list what a peer has named
 
 Float32 = NDArray[np.float32]
 
 
-def printable(text: str) -> str:
+def printable(text: str, longest: int = 64) -> str:
     """A peer's string as it may stand in a log line: short, on one line, nothing hidden in it."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[:64])
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[: longest + 1])
+    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
 
 
 def is_identifier(text: str) -> bool:
     """Whether `text` may be the name of an actor or learner."""
     return _IDENTIFIER.fullmatch(text) is not None
+
+
+def _check_identifier(name: str, text: str) -> None:
+    if not is_identifier(text):
+        raise ValueError(
+            f"{name} is '{printable(text)}', expected 1 to {MAX_NAME_LENGTH} letters, digits and "
+            "_ / . -"
+        )
+
+
+def _check_text(name: str, text: str, longest: int) -> None:
+    if len(text) > longest or not text.isprintable():
+        raise ValueError(
+            f"{name} is '{printable(text)}' of {len(text)} characters, expected at most {longest}, "
+            "all printable"
+        )
+
+
+def _check_range(name: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise ValueError(f"{name} is {value}, expected {least} to {most}")
 
 
 @dataclass(frozen=True)
@@ -83,45 +117,70 @@ def transitions_to_message(transitions: Transitions, message: TransitionBatch) -
     return message
 
 
+# Of each array of a batch: its type, and the field that says how many values a row has.
+_COLUMNS: dict[str, tuple[type[np.generic], str | None]] = {
+    "observations": (np.float32, "observation_size"),
+    "actions": (np.float32, "action_size"),
+    "rewards": (np.float32, None),
+    "next_observations": (np.float32, "observation_size"),
+    "terminated": (np.uint8, None),
+    "truncated": (np.uint8, None),
+    "source": (np.uint8, None),
+    "policy_version": (np.uint64, None),
+}
+_LARGEST = {  # absolute values
+    "observations": MAX_MAGNITUDE,
+    "actions": MAX_ACTION,
+    "rewards": MAX_MAGNITUDE,
+    "next_observations": MAX_MAGNITUDE,
+    "terminated": 1,
+    "truncated": 1,
+    "source": TransitionBatch.SOURCE_SCRIPTED,
+    "policy_version": MAX_COUNT,
+}
+
+
 def transitions_from_message(message: TransitionBatch) -> Transitions:
-    """The transitions of a received message. Raises ValueError if any field is unfit for use."""
-    if not 0 < len(message.actor_id) <= MAX_NAME_LENGTH:
-        raise ValueError(f"actor_id has {len(message.actor_id)} characters, expected 1 to 256")
+    """The transitions of a received message, as views of its arrays.
+
+    Raises:
+        ValueError: a field is unfit for use. Whether task and sizes are those of the learner is
+            for the caller to say.
+    """
     rows = len(message.rewards)
-    observation_size, action_size = message.observation_size, message.action_size
-    if not 0 < rows <= MAX_BATCH_ROWS:
-        raise ValueError(f"{rows} rows, expected 1 to {MAX_BATCH_ROWS}")
-    if message.first_sequence > 2**63:
-        raise ValueError(f"first_sequence {message.first_sequence} is beyond any run")
-    for name, size in (("observation_size", observation_size), ("action_size", action_size)):
-        if not 0 < size <= MAX_VECTOR_SIZE:
-            raise ValueError(f"{name} is {size}, expected 1 to {MAX_VECTOR_SIZE}")
-    shapes: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {
-        "observations": ((rows, observation_size), np.float32),
-        "actions": ((rows, action_size), np.float32),
-        "rewards": ((rows,), np.float32),
-        "next_observations": ((rows, observation_size), np.float32),
-        "terminated": ((rows,), np.uint8),
-        "truncated": ((rows,), np.uint8),
-        "source": ((rows,), np.uint8),
-        "policy_version": ((rows,), np.uint64),
-    }
-    arrays = {}
-    for name, (shape, dtype) in shapes.items():
-        data = getattr(message, name)
-        expected = int(np.prod(shape))
-        if len(data) != expected:
-            raise ValueError(f"{name} has {len(data)} values, expected {expected} for {rows} rows")
-        arrays[name] = np.frombuffer(data, dtype=dtype).reshape(shape)
-    for name in ("observations", "actions", "rewards", "next_observations"):
-        if not np.isfinite(arrays[name]).all():
+    _check_identifier("actor_id", message.actor_id)
+    _check_text("task", message.task, MAX_NAME_LENGTH)
+    _check_range("number of rows", rows, 1, MAX_BATCH_ROWS)
+    _check_range("observation_size", message.observation_size, 1, MAX_VECTOR_SIZE)
+    _check_range("action_size", message.action_size, 1, MAX_VECTOR_SIZE)
+    # What was dropped came before the oldest row that is kept, and that before what is sent.
+    _check_range("first_sequence", message.first_sequence, 0, MAX_COUNT - rows)
+    _check_range("oldest_sequence", message.oldest_sequence, 0, message.first_sequence)
+    _check_range("dropped", message.dropped, 0, message.oldest_sequence)
+    columns = {}
+    for name, (dtype, size_field) in _COLUMNS.items():
+        size = getattr(message, size_field) if size_field else 1
+        columns[name] = _column(name, getattr(message, name), dtype, rows, size)
+        if size_field:
+            columns[name] = columns[name].reshape(rows, size)
+    for name, largest in _LARGEST.items():
+        reach = np.abs(columns[name]).max()
+        if not np.isfinite(reach):
             raise ValueError(f"{name} has values that are not finite")
-    if np.abs(arrays["actions"]).max() > 1.0 + 1e-6:
-        raise ValueError(f"actions reach {np.abs(arrays['actions']).max():.3g}, expected [-1, 1]")
-    for name, largest in (("terminated", 1), ("truncated", 1), ("source", 3)):
-        if arrays[name].max() > largest:
-            raise ValueError(f"{name} reaches {arrays[name].max()}, expected at most {largest}")
-    return Transitions(**arrays)
+        if reach > largest:
+            raise ValueError(f"{name} reaches {reach:.4g}, expected at most {largest:.4g}")
+    return Transitions(**columns)
+
+
+def _column(
+    name: str, data: array.array[float], dtype: type[np.generic], rows: int, size: int
+) -> np.ndarray:
+    """One array of a batch, flat, if it is as long as it has to be."""
+    if len(data) != rows * size:
+        raise ValueError(f"{name} has {len(data)} values, expected {rows * size} for {rows} rows")
+    if len(data) > MAX_BATCH_VALUES:
+        raise ValueError(f"{name} has {len(data)} values, expected at most {MAX_BATCH_VALUES}")
+    return np.frombuffer(data, dtype)
 
 
 def policy_to_message(tensors: dict[str, Float32], message: PolicyWeights) -> PolicyWeights:
@@ -135,33 +194,88 @@ def policy_to_message(tensors: dict[str, Float32], message: PolicyWeights) -> Po
 
 
 def policy_from_message(message: PolicyWeights) -> Policy:
-    """The policy of a received message. Raises ValueError if it cannot be run."""
+    """The policy of a received message.
+
+    Raises:
+        ValueError: a field is unfit for use, or the weights are none that can be run. Whether
+            sizes and version suit is for the caller to say.
+    """
+    _check_identifier("learner_id", message.learner_id)
+    _check_range("version", message.version, 0, MAX_COUNT)
+    _check_range("seconds of the stamp", message.header.stamp.sec, 0, 2**31 - 1)
+    _check_range("nanoseconds of the stamp", message.header.stamp.nanosec, 0, 10**9 - 1)
     if message.format != POLICY_FORMAT:
-        raise ValueError(f"format is {message.format[:40]!r}, expected {POLICY_FORMAT!r}")
-    policy = Policy(decode_policy(message.data, MAX_POLICY_BYTES), version=message.version)
+        raise ValueError(f"format is '{printable(message.format)}', expected '{POLICY_FORMAT}'")
+    try:
+        policy = Policy(decode_policy(message.data, MAX_POLICY_BYTES), version=message.version)
+    except ValueError as error:
+        raise ValueError(printable(str(error), _MAX_REASON)) from error
     if policy.layout != message.layout:
-        raise ValueError(f"layout is {message.layout[:40]!r}, its tensors are {policy.layout!r}")
+        raise ValueError(
+            f"layout is '{printable(message.layout)}', expected '{policy.layout}', that of its "
+            "tensors"
+        )
     return policy
 
 
 def ack_from_message(
     message: TransitionAck, actor_id: str, actor_session: int
 ) -> TransitionCursor | None:
-    """The cursor of this session of this actor, or None if it holds none. Raises ValueError."""
-    if not is_identifier(message.learner_id):
-        raise ValueError(f"learner_id is {printable(message.learner_id)!r}")
-    if len(message.actors) > MAX_SESSIONS:
-        raise ValueError(f"{len(message.actors)} actors, expected at most {MAX_SESSIONS}")
-    for cursor in message.actors:
-        if cursor.actor_id == actor_id and cursor.actor_session == actor_session:
-            for name in ("next_sequence", "rejected", "missed"):
-                if getattr(cursor, name) > MAX_COUNT:
-                    raise ValueError(f"{name} {getattr(cursor, name)} is beyond any run")
-            return cursor
-    return None
+    """The cursor of this session of this actor, or None if there is none.
+
+    Raises:
+        ValueError: a field is unfit for use. What is said of others is not looked at.
+    """
+    _check_identifier("learner_id", message.learner_id)
+    _check_range("number of sessions", len(message.actors), 0, MAX_SESSIONS)
+    own = [
+        cursor
+        for cursor in message.actors
+        if cursor.actor_session == actor_session and cursor.actor_id == actor_id
+    ]
+    if len(own) > 1:
+        raise ValueError(f"it holds {len(own)} cursors of this session, expected one")
+    if not own:
+        return None
+    cursor = own[0]
+    _check_range("next_sequence", cursor.next_sequence, 0, MAX_COUNT)
+    _check_range("rejected", cursor.rejected, 0, cursor.next_sequence)
+    _check_range("missed", cursor.missed, 0, cursor.next_sequence)
+    return cursor
+
+
+_COUNTERS = (
+    "steps",
+    "episodes",
+    "dropped",
+    "rejected",
+    "policy_version",
+    "policies_received",
+    "policies_rejected",
+    "evaluations",
+    "evaluation_policy_version",
+)
 
 
 def check_actor_status(message: ActorStatus) -> None:
-    """Raises ValueError if a status is unfit for use."""
-    if not is_identifier(message.actor_id):
-        raise ValueError(f"actor_id is {printable(message.actor_id)!r}")
+    """Check what a learner uses of an actor's status.
+
+    Raises:
+        ValueError: a field is unfit for use.
+    """
+    _check_identifier("actor_id", message.actor_id)
+    _check_text("task", message.task, MAX_NAME_LENGTH)
+    _check_text("state", message.state, MAX_STATE_LENGTH)
+    _check_range("length of fault", len(message.fault), 0, MAX_FAULT_LENGTH)
+    for name in _COUNTERS:
+        _check_range(name, getattr(message, name), 0, MAX_COUNT)
+    mean, std = message.evaluation_return_mean, message.evaluation_return_std
+    if math.isnan(mean):  # no evaluation yet
+        return
+    if not math.isfinite(mean):
+        raise ValueError(f"evaluation_return_mean is {mean}, expected a finite number, or NaN")
+    if not 0.0 <= std < math.inf:
+        raise ValueError(f"evaluation_return_std is {std}, expected a finite number from 0")
+    success = message.evaluation_success_rate
+    if not (math.isnan(success) or 0.0 <= success <= 1.0):
+        raise ValueError(f"evaluation_success_rate is {success}, expected 0 to 1, or NaN")
