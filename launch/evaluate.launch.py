@@ -11,26 +11,28 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
-from launch import LaunchContext, LaunchDescription
+from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
+from sac_bringup import security
 
 
 def parameter(name: str, kind: type) -> ParameterValue:
     return ParameterValue(LaunchConfiguration(name), value_type=kind)
 
 
-def simulation(context: LaunchContext) -> list[Node]:
+def simulation(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """The simulated robot, when there is a task and no other robot."""
-    if not LaunchConfiguration("task").perform(context):
-        return []
-    if LaunchConfiguration("sim").perform(context) != "true":
-        return []
+    task = LaunchConfiguration("task").perform(context)
+    if not task or LaunchConfiguration("sim").perform(context) != "true":
+        return security.enforced(context, "evaluate")
     return [
+        *security.enforced(context, "evaluate", "robot"),
         Node(
             package="franka_sim_bridge",
             executable="franka_sim_bridge",
             name="franka_sim_bridge",
             namespace=LaunchConfiguration("namespace"),
             output="screen",
+            ros_arguments=security.enclave("robot"),
             parameters=[
                 PathJoinSubstitution(
                     [FindPackageShare("sac_bringup"), "config", "franka_sim_bridge.yaml"]
@@ -43,7 +45,7 @@ def simulation(context: LaunchContext) -> list[Node]:
                 },
             ],
             on_exit=Shutdown(),
-        )
+        ),
     ]
 
 
@@ -67,6 +69,7 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument("episodes", default_value="50", description="Episodes to run"),
             DeclareLaunchArgument("seed", default_value="1000000", description="Seed"),
             DeclareLaunchArgument("namespace", default_value="", description="Namespace"),
+            *security.arguments(),
             OpaqueFunction(function=simulation),
             Node(
                 package="sac_actor",
@@ -74,6 +77,7 @@ def generate_launch_description() -> LaunchDescription:
                 name="sac_evaluate",
                 namespace=LaunchConfiguration("namespace"),
                 output="screen",
+                ros_arguments=security.enclave("evaluate"),
                 parameters=[
                     {
                         "checkpoint": parameter("checkpoint", str),

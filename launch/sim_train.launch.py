@@ -5,14 +5,16 @@ ros2 launch sac_bringup sim_train.launch.py task:=pick_cube num_actors:=1 rviz:=
 Takes the arguments of train.launch.py as well.
 """
 
-from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction, Shutdown
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution, ThisLaunchFileDir
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
+from sac_bringup.restart import restarted
 
-from launch import LaunchContext, LaunchDescription
+from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
+from sac_bringup import security
 
 ARGUMENTS = {
     "task": ("pick_cube", "Task: reach, pick_cube, pick_cube_sparse …"),
@@ -37,6 +39,16 @@ ARGUMENTS = {
 PASSED_ON = tuple(name for name in ARGUMENTS if name not in ("rviz", "speed_factor"))
 
 
+def secured(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """Every enclave is checked before the first node starts, those of train.launch.py as well."""
+    chosen = [
+        name
+        for name, argument in (("learner", "learner"), ("render", "video"), ("rviz", "rviz"))
+        if LaunchConfiguration(argument, default="true").perform(context) == "true"
+    ]
+    return security.enforced(context, "robot", "actor", *chosen)
+
+
 def simulations(context: LaunchContext) -> list[Node]:
     """One bridge for each actor, under the namespace that train.launch.py gives the actor."""
     namespace = LaunchConfiguration("namespace").perform(context).strip("/")
@@ -53,6 +65,7 @@ def simulations(context: LaunchContext) -> list[Node]:
                 name="franka_sim_bridge",
                 namespace=own.strip("/"),
                 output="screen",
+                ros_arguments=security.enclave("robot"),
                 parameters=[
                     PathJoinSubstitution(
                         [FindPackageShare("sac_bringup"), "config", "franka_sim_bridge.yaml"]
@@ -69,7 +82,7 @@ def simulations(context: LaunchContext) -> list[Node]:
                         "motion_controller": f"{command}_controller",
                     },
                 ],
-                on_exit=Shutdown(),
+                **restarted(),
             )
         )
     return bridges
@@ -86,6 +99,7 @@ def rviz(context: LaunchContext) -> list[Node]:
             package="rviz2",
             executable="rviz2",
             arguments=["-d", configuration],
+            ros_arguments=security.enclave("rviz"),
             parameters=[{"use_sim_time": True}],
         )
     ]
@@ -116,6 +130,8 @@ def generate_launch_description() -> LaunchDescription:
                 DeclareLaunchArgument(name, default_value=default, description=text)
                 for name, (default, text) in ARGUMENTS.items()
             ),
+            *security.arguments(),
+            OpaqueFunction(function=secured),
             OpaqueFunction(function=simulations),
             OpaqueFunction(function=rviz),
             OpaqueFunction(function=training),

@@ -11,8 +11,10 @@ from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
+from sac_bringup.restart import restarted
 
-from launch import LaunchContext, LaunchDescription
+from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
+from sac_bringup import security
 
 # Arguments that are parameters of the nodes: empty leaves what the parameter file says.
 LEARNER_ARGUMENTS = {
@@ -22,6 +24,7 @@ LEARNER_ARGUMENTS = {
     "precision": (str, "Matrix products: float32 or bfloat16"),
     "device": (str, "PyTorch device"),
     "torch_threads": (int, "PyTorch threads, 0 = as many as cores"),
+    "resume": (bool, "Go on with the run that the folder holds; false = refuse to"),
     "checkpoint": (str, "Checkpoint to begin from"),
     "wandb_project": (str, "Weights & Biases project"),
 }
@@ -48,6 +51,11 @@ def declare_arguments() -> list[DeclareLaunchArgument]:
             "run_name", default_value="", description="Folder under runs/; empty = env and time"
         ),
         DeclareLaunchArgument("num_actors", default_value="1", description="Actors to start"),
+        DeclareLaunchArgument(
+            "learner",
+            default_value="true",
+            description="Start the learner; false = it runs elsewhere",
+        ),
         DeclareLaunchArgument(
             "seed", default_value="0", description="Seed; actors add their index"
         ),
@@ -79,6 +87,7 @@ def declare_arguments() -> list[DeclareLaunchArgument]:
             ),
             description="Parameters of the actors",
         ),
+        *security.arguments(),
     ]
     passed_on = {**LEARNER_ARGUMENTS, **ACTOR_ARGUMENTS}
     return own + [
@@ -105,7 +114,7 @@ def task_file(context: LaunchContext, task: str, name: str) -> list[str]:
     return [str(path)] if task and path.is_file() else []
 
 
-def nodes(context: LaunchContext) -> list[Node]:
+def nodes(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     task = LaunchConfiguration("task").perform(context)
     env_id = LaunchConfiguration("env_id").perform(context)
     seed = int(LaunchConfiguration("seed").perform(context))
@@ -114,43 +123,49 @@ def nodes(context: LaunchContext) -> list[Node]:
     name = LaunchConfiguration("run_name").perform(context)
     if not name:
         name = f"{(task or env_id).replace('/', '_')}-{datetime.now():%Y%m%d-%H%M%S}"
-    common = {
-        "output": "screen",
-        "ros_arguments": ["--log-level", LaunchConfiguration("log_level")],
-    }
+    log_level = ["--log-level", LaunchConfiguration("log_level")]
     settings = ["learner"]
     if LaunchConfiguration("real_time").perform(context) == "true":
         settings.append("learner_real_time")
     autostart = {"autostart": ParameterValue(LaunchConfiguration("autostart"), value_type=bool)}
-    ending = Shutdown()  # none is of use without the others
-    if task and LaunchConfiguration("video").perform(context) == "true":
-        ending = Node(
-            package="sac_actor",
-            executable="render",
-            name="sac_render",
+    started = []
+    enclaves = []
+    if LaunchConfiguration("learner").perform(context) == "true":
+        enclaves.append("learner")
+        video = None
+        if task and LaunchConfiguration("video").perform(context) == "true":
+            enclaves.append("render")
+            video = Node(
+                package="sac_actor",
+                executable="render",
+                name="sac_render",
+                output="screen",
+                ros_arguments=security.enclave("render"),
+                parameters=[
+                    {"checkpoint": f"runs/{name}", "visuals": LaunchConfiguration("visuals")},
+                    given(context, {"robot_type": (str, "")}),
+                ],
+                on_exit=Shutdown(),
+            )
+        learner = Node(
+            package="sac_learner",
+            executable="learner",
+            name="sac_learner",
+            namespace=namespace,
             output="screen",
+            ros_arguments=[*log_level, *security.enclave("learner")],
             parameters=[
-                {"checkpoint": f"runs/{name}", "visuals": LaunchConfiguration("visuals")},
-                given(context, {"robot_type": (str, "")}),
+                LaunchConfiguration("learner_params_file"),
+                *(path for file in settings for path in task_file(context, task, file)),
+                {"task": task or env_id, "run_directory": f"runs/{name}", "seed": seed},
+                autostart,
+                given(context, LEARNER_ARGUMENTS),
             ],
-            on_exit=Shutdown(),
+            **restarted(when_complete=video),
         )
-    learner = Node(
-        package="sac_learner",
-        executable="learner",
-        name="sac_learner",
-        namespace=namespace,
-        parameters=[
-            LaunchConfiguration("learner_params_file"),
-            *(path for file in settings for path in task_file(context, task, file)),
-            {"task": task or env_id, "run_directory": f"runs/{name}", "seed": seed},
-            autostart,
-            given(context, LEARNER_ARGUMENTS),
-        ],
-        on_exit=ending,
-        **common,
-    )
-    started = [learner]
+        started.append(learner)
+    if actors > 0:
+        enclaves.append("actor")
     for index in range(actors):
         parameters = {"env_id": env_id, "task": task, "seed": seed + index}
         parameters.update(given(context, ACTOR_ARGUMENTS))
@@ -165,6 +180,8 @@ def nodes(context: LaunchContext) -> list[Node]:
                 executable="actor",
                 name=f"sac_actor_{index}",
                 namespace=own.strip("/"),
+                output="screen",
+                ros_arguments=[*log_level, *security.enclave("actor")],
                 parameters=[
                     LaunchConfiguration("actor_params_file"),
                     *task_file(context, task, "actor"),
@@ -172,11 +189,10 @@ def nodes(context: LaunchContext) -> list[Node]:
                     autostart,
                 ],
                 remappings=[(f"sac/{topic}", f"{shared}/{topic}") for topic in SHARED_TOPICS],
-                on_exit=Shutdown(),
-                **common,
+                **restarted(),
             )
         )
-    return started
+    return [*security.enforced(context, *enclaves), *started]
 
 
 def generate_launch_description() -> LaunchDescription:

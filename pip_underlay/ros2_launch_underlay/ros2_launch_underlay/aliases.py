@@ -69,7 +69,11 @@ EXPORTS: dict[str, list[type]] = {
     "launch.conditions": [actions.IfCondition, actions.UnlessCondition],
     "launch.event_handlers": [events.OnProcessExit, events.OnProcessStart, events.OnShutdown],
     "launch.events": _EVENTS,
-    "launch.events.process": [events.ProcessExited, events.ProcessStarted],
+    "launch.events.process": [
+        events.ProcessExited,
+        events.ProcessStarted,
+        events.ShutdownProcess,
+    ],
     "launch.launch_context": [context.LaunchContext],
     "launch.launch_description": [actions.LaunchDescription],
     "launch.launch_description_entity": [actions.LaunchDescriptionEntity],
@@ -122,6 +126,7 @@ _OTHER_NAMES["launch.utilities"] = {
         substitutions.perform_substitutions,
     )
 }
+_OTHER_NAMES["launch.events"] = {"matches_action": events.matches_action}
 _OTHER_NAMES["launch_ros.actions"] = {"PushROSNamespace": node.PushRosNamespace}
 
 

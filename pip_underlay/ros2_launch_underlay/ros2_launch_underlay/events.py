@@ -67,6 +67,19 @@ class ProcessExited(ProcessEvent):
         self.returncode = returncode
 
 
+class ShutdownProcess(Event):
+    """Processes are to end, and not to be started again."""
+
+    def __init__(self, *, process_matcher: Callable[[Any], bool]) -> None:
+        """Name them by what ``process_matcher`` says of their actions."""
+        self.process_matcher = process_matcher
+
+
+def matches_action(target_action: Any) -> Callable[[Any], bool]:
+    """Return a matcher for ``target_action`` alone."""
+    return lambda action: action is target_action
+
+
 class BaseEventHandler(NamesItsKeywords):
     """Calls something for the events that match, once or always."""
 

@@ -11,7 +11,14 @@ from typing import Any
 
 from ros2_launch_underlay.actions import Action, Condition, is_true, launch_setting, seconds
 from ros2_launch_underlay.context import LaunchContext
-from ros2_launch_underlay.events import Event, OnProcessExit, ProcessExited, ProcessStarted
+from ros2_launch_underlay.events import (
+    BaseEventHandler,
+    Event,
+    OnProcessExit,
+    ProcessExited,
+    ProcessStarted,
+    ShutdownProcess,
+)
 from ros2_launch_underlay.output import destinations
 from ros2_launch_underlay.refusal import LaunchError
 from ros2_launch_underlay.substitutions import SomeSubstitutionsType, perform
@@ -94,6 +101,14 @@ class ExecuteProcess(Action):
         context.register_event_handler(
             OnProcessExit(target_action=self, on_exit=run.respawn_or_end), append=True
         )
+        context.register_event_handler(
+            BaseEventHandler(
+                matcher=lambda event: (
+                    isinstance(event, ShutdownProcess) and event.process_matcher(self)
+                ),
+                reaction=run.shut_down,
+            )
+        )
         context.hold(self)
         context.processes.append(run)
         # Not now: if the rest of the description turns out to be wrong, nothing has started.
@@ -124,6 +139,7 @@ class ProcessRun:
         self._identifier: int | None = None
         self._readers: list[OutputReader] = []
         self._retries_left = action.respawn_max_retries
+        self._is_shut_down = False
         respawn = action.respawn
         self._respawn = respawn if isinstance(respawn, bool) else is_true(context, respawn)
         tty = context.launch_configurations.get("emulate_tty")
@@ -142,9 +158,10 @@ class ProcessRun:
         return seconds(self._context, value, name)
 
     def start(self) -> None:
-        """Start the process, unless the launch is ending."""
+        """Start the process, unless it or the launch is to end."""
         context, details = self._context, self._details
-        if context.is_shutdown or context.guardian is None or context.asyncio_loop is None:
+        is_ending = context.is_shutdown or self._is_shut_down
+        if is_ending or context.guardian is None or context.asyncio_loop is None:
             context.release(self._action)
             return
         pairs = [os.openpty() if self._emulate_tty else os.pipe() for _ in range(2)]
@@ -168,7 +185,7 @@ class ProcessRun:
         ]
 
     def stop(self) -> None:
-        """End the process, or the wait for its restart."""
+        """End the process, if it runs."""
         if self._identifier is not None and self._context.guardian is not None:
             self._context.guardian.stop(self._identifier)
 
@@ -219,11 +236,18 @@ class ProcessRun:
     def respawn_or_end(self, _event: Event, context: LaunchContext) -> None:
         """Start again if that is wanted; the last handler of the process's exit."""
         loop = context.asyncio_loop
-        if self._respawn and self._retries_left != 0 and not context.is_shutdown and loop:
+        is_ending = context.is_shutdown or self._is_shut_down
+        if self._respawn and self._retries_left != 0 and not is_ending and loop:
             self._retries_left -= 1
             loop.call_later(self._action.respawn_delay or 0.0, self.start)
         else:
             context.release(self._action)
+
+    def shut_down(self, _event: Event, _context: LaunchContext) -> None:
+        """End the process, or the wait for its restart, for good."""
+        self._is_shut_down = True
+        self.stop()
+        self.abandon_wait()
 
     def abandon_wait(self) -> None:
         """Release the launch if the process does not run: a restart no longer comes."""

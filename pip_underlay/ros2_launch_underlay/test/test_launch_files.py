@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -380,6 +381,40 @@ def test_the_end_does_not_wait_for_a_respawn(workspace: Workspace) -> None:
         """
     )
     assert output.count("process started") == 1
+
+
+def test_a_process_that_was_shut_down_is_not_respawned(workspace: Workspace) -> None:
+    output = workspace.output_of(
+        """
+        def on_exit(event, context):
+            stay_down = ShutdownProcess(process_matcher=matches_action(event.action))
+            return [EmitEvent(event=stay_down), worker("--exit", "0")]
+
+        return LaunchDescription([
+            worker("--exit", "0", respawn=True, respawn_delay=0.05, on_exit=on_exit)
+        ])
+        """
+    )
+    assert output.count("[worker-1]: process started") == 1
+    assert output.count("[worker-2]: process started") == 1
+    assert "was required" not in output
+
+
+def test_a_process_can_be_shut_down_while_the_others_go_on(workspace: Workspace) -> None:
+    running = workspace.launch(
+        """
+        first = worker(respawn=True)
+        shut_down = EmitEvent(event=ShutdownProcess(process_matcher=matches_action(first)))
+        return LaunchDescription([first, worker(), worker("--exit", "0", on_exit=[shut_down])])
+        """
+    )
+    running.wait_for(r"\[worker-1\]: process has (finished|died)")
+    running.wait_for(r"\[worker-2\] READY")
+    running.send(signal.SIGINT)
+    assert running.exit_code() == 0
+    running.assert_nothing_is_left()
+    assert running.output.count("[worker-1]: process started") == 1
+    assert "sending signal 'SIGINT' to process[worker-2]" in running.output
 
 
 @pytest.mark.parametrize(
