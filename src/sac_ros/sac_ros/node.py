@@ -6,6 +6,7 @@ A node does its long work in `work()` on the main thread, while callbacks run on
 from __future__ import annotations
 
 import gc
+import os
 import queue
 import secrets
 import signal
@@ -73,6 +74,12 @@ class SacNode(LifecycleNode, Generic[P]):
 
     def finish(self) -> None:
         """Last actions of an orderly end, on the main thread, while messages still flow."""
+
+    def stop(self) -> None:
+        """Let the work under way end, then the process. For any thread, but no signal handler."""
+        self.stopping.set()
+        self.active.clear()
+        self.interrupt()
 
     def fail(self, error: str) -> None:
         """End the node because of `error`; the process exits with 1. For any thread."""
@@ -230,6 +237,25 @@ class Spinner:
             raise
 
 
+def _on_signals(stop: Callable[[], None]) -> None:
+    """Have `stop` called after SIGINT and SIGTERM, on a thread of its own.
+
+    A handler runs on the main thread between any two of its instructions, also where that holds a
+    lock of an Event: setting the Event there would wait for ever.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+
+    def watch() -> None:
+        while os.read(reader, 1):
+            stop()
+
+    threading.Thread(target=watch, name="signals", daemon=True).start()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _number, _frame: None)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+
+
 def run(make: Callable[[], SacNode[Any]], name: str) -> int:
     """Run one node until it ends or the process is told to (SIGINT, SIGTERM); the exit status.
 
@@ -244,13 +270,7 @@ def run(make: Callable[[], SacNode[Any]], name: str) -> int:
         rclpy.shutdown()
         return 1
 
-    def stop(_signal: int, _frame: object) -> None:
-        node.stopping.set()
-        node.active.clear()
-        node.interrupt()
-
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, stop)
+    _on_signals(node.stop)
     spinner = Spinner(node, node.fail)
     try:
         if node.parameters.autostart:
