@@ -118,9 +118,8 @@ def nodes(context: LaunchContext) -> list[Node]:
         "output": "screen",
         "ros_arguments": ["--log-level", LaunchConfiguration("log_level")],
     }
-    settings = ["learner"]
-    if LaunchConfiguration("real_time").perform(context) == "true":
-        settings.append("learner_real_time")
+    at_robots_pace = LaunchConfiguration("real_time").perform(context) == "true"
+    variants = ("", "_real_time") if at_robots_pace else ("",)
     autostart = {"autostart": ParameterValue(LaunchConfiguration("autostart"), value_type=bool)}
     ending = Shutdown()  # none is of use without the others
     if task and LaunchConfiguration("video").perform(context) == "true":
@@ -142,7 +141,7 @@ def nodes(context: LaunchContext) -> list[Node]:
         namespace=namespace,
         parameters=[
             LaunchConfiguration("learner_params_file"),
-            *(path for file in settings for path in task_file(context, task, file)),
+            *(path for v in variants for path in task_file(context, task, f"learner{v}")),
             {"task": task or env_id, "run_directory": f"runs/{name}", "seed": seed},
             autostart,
             given(context, LEARNER_ARGUMENTS),
@@ -167,7 +166,7 @@ def nodes(context: LaunchContext) -> list[Node]:
                 namespace=own.strip("/"),
                 parameters=[
                     LaunchConfiguration("actor_params_file"),
-                    *task_file(context, task, "actor"),
+                    *(path for v in variants for path in task_file(context, task, f"actor{v}")),
                     parameters,
                     autostart,
                 ],
