@@ -124,9 +124,8 @@ def nodes(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     if not name:
         name = f"{(task or env_id).replace('/', '_')}-{datetime.now():%Y%m%d-%H%M%S}"
     log_level = ["--log-level", LaunchConfiguration("log_level")]
-    settings = ["learner"]
-    if LaunchConfiguration("real_time").perform(context) == "true":
-        settings.append("learner_real_time")
+    at_robots_pace = LaunchConfiguration("real_time").perform(context) == "true"
+    variants = ("", "_real_time") if at_robots_pace else ("",)
     autostart = {"autostart": ParameterValue(LaunchConfiguration("autostart"), value_type=bool)}
     started = []
     enclaves = []
@@ -156,7 +155,7 @@ def nodes(context: LaunchContext) -> list[LaunchDescriptionEntity]:
             ros_arguments=[*log_level, *security.enclave("learner")],
             parameters=[
                 LaunchConfiguration("learner_params_file"),
-                *(path for file in settings for path in task_file(context, task, file)),
+                *(path for v in variants for path in task_file(context, task, f"learner{v}")),
                 {"task": task or env_id, "run_directory": f"runs/{name}", "seed": seed},
                 autostart,
                 given(context, LEARNER_ARGUMENTS),
@@ -184,7 +183,7 @@ def nodes(context: LaunchContext) -> list[LaunchDescriptionEntity]:
                 ros_arguments=[*log_level, *security.enclave("actor")],
                 parameters=[
                     LaunchConfiguration("actor_params_file"),
-                    *task_file(context, task, "actor"),
+                    *(path for v in variants for path in task_file(context, task, f"actor{v}")),
                     parameters,
                     autostart,
                 ],

@@ -70,7 +70,7 @@ fi
 inputs=$(find src pip_underlay -type f \( -name package.xml -o -name 'setup.*' -o -name CMakeLists.txt -o -name '*.msg' -o -name '*.srv' -o -name '*.action' \) | LC_ALL=C sort)
 wanted=$({ find src pip_underlay launch config -name __pycache__ -prune -o -type f -print | LC_ALL=C sort; cat $inputs colcon.meta; "$venv/bin/python" --version; pwd; } | sha256sum | cut -c1-16)
 if [ "$(cat install/.built 2>/dev/null)" != "$wanted" ]; then
-  say "building messages and packages with colcon (about a minute the first time)"
+  say "building messages and packages with colcon (some minutes the first time)"
   rm -f install/.built
   # shellcheck source=/dev/null
   set +u && . ./env.sh && set -u

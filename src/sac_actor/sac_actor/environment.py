@@ -84,12 +84,15 @@ class GymEnvironment:
     paces_itself = False
 
     def __init__(self, env_id: str) -> None:
+        level = gymnasium.logger.min_level
         gymnasium.logger.min_level = gymnasium.logger.ERROR  # "v4 is out of date" helps nobody here
         try:
             self._environment = gymnasium.make(env_id)
         except (gymnasium.error.Error, ImportError, TypeError) as error:
             reason = " ".join(str(error).split())
             raise UserError(f"environment {env_id!r} cannot be made: {reason}") from error
+        finally:
+            gymnasium.logger.min_level = level
         self.name = env_id
         action_space = self._environment.action_space
         observation_space = self._environment.observation_space
