@@ -15,7 +15,8 @@ from sac_msgs.msg import ActorStatus, LearnerStatus
 from sac_ros import qos
 
 QUICK = (
-    "env_id:=Pendulum-v1", "run_name:=run", "step_rate:=200.0", "eval_period:=0", "torch_threads:=1",
+    "env_id:=Pendulum-v1", "run_name:=run", "step_rate:=200.0", "eval_period:=0",
+    "torch_threads:=1",
 )  # fmt: skip
 
 

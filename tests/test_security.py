@@ -300,8 +300,8 @@ def test_without_keys_nothing_starts(file: str, start: Start) -> None:
             r"for policy in \S+/learner.policy.xml \S+/actor.policy.xml; do ros2 security ",
         ),
         (
-            {"learner": LIMITED, "actor": LIMITED.replace("{domain}", "207")},
-            r"permissions of /sac/actor are for ROS_DOMAIN_ID 207, and this is \d+; to make them",
+            {"learner": LIMITED.replace("{domain}", "207"), "actor": "<id>207</id>"},
+            r"keys is for ROS_DOMAIN_ID 207, and this is \d+; to make one for \d+: for policy in ",
         ),
         # The real thing: a node with such keys, which no RMW lets start.
         ({"learner": LIMITED, "actor": LIMITED}, r"/sac/learner cannot have a node: \S+"),

@@ -13,9 +13,9 @@ from launch.events.process import ProcessExited, ShutdownProcess
 
 from launch import LaunchContext, LaunchDescriptionEntity
 
-DELAY = 1.0  # s between a node's death and its restart
+DELAY = 2.0  # s between a node's death and its restart
 RESTARTS = 5  # of one node within PERIOD; one more death is a crash loop and ends the launch
-PERIOD = 60.0  # s
+PERIOD = 300.0  # s
 ASKED_TO_END = (signal.SIGINT, signal.SIGTERM)
 
 

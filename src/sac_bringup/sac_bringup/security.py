@@ -134,13 +134,11 @@ def _check_keystore(keystore: str, names: tuple[str, ...], policies: Path) -> No
             f"policies: {_remedy(keystore, policies, without_policy)}"
         )
     domain = os.environ.get("ROS_DOMAIN_ID") or "0"
-    domains = {name: set(DOMAIN.findall(text)) for name, text in texts.items()}
-    elsewhere = [name for name, own in domains.items() if own and domain not in own]
-    if elsewhere:
+    domains = set(DOMAIN.findall("".join(texts.values())))
+    if domains and domain not in domains:
         raise RuntimeError(
-            f"in keystore {keystore} the permissions of {_enclaves(elsewhere)} are for "
-            f"ROS_DOMAIN_ID {', '.join(sorted(domains[elsewhere[0]]))}, and this is {domain}; to "
-            f"make them for {domain}: {_remedy(keystore, policies, elsewhere)}"
+            f"keystore {keystore} is for ROS_DOMAIN_ID {', '.join(sorted(domains))}, and this is "
+            f"{domain}; to make one for {domain}: {_remedy('<folder>', policies)}"
         )
 
 
