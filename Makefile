@@ -23,7 +23,7 @@ test:  ## set up and run all tests (ARGS goes to pytest)
 	@. ./env.sh && ruff check . && ruff format --check . && mypy && exec python -m pytest $(ARGS)
 
 bench:  ## run a benchmark: B=learner_speed ARGS=--quick
-	@test -f "benchmarks/$(B).py" || { echo "make bench: B= names one of: $$(cd benchmarks && ls *.py | grep -v common | sed 's/\.py//' | xargs)" >&2; exit 2; }
+	@test -f "benchmarks/$(B).py" || { echo "make bench: B= names one of: $$(cd benchmarks && grep -l '^def main' *.py | sed 's/\.py//' | xargs)" >&2; exit 2; }
 	@pip_underlay/setup.sh test
 	@. ./env.sh && exec python benchmarks/$(B).py $(ARGS)
 

@@ -1,9 +1,10 @@
 """An environment whose transitions can all be told apart, for `env_id:=counting:Counting-v0`.
 
-An observation is (tag, step // 2**20, step % 2**20, episode step): `tag` is COUNTING_TAG, a number
-below 2**24 of this process. The transition of step n, from 1 on, leads to the observation of step
-n. Where COUNTING_LOG names a folder, each step is noted in <folder>/<tag> before it is answered: a
-note outlives a process that is killed.
+An observation is (tag, step // 2**20, step % 2**20, episode step, episode length): `tag` is
+COUNTING_TAG, a number below 2**24 of this process. The transition of step n, from 1 on, leads to
+the observation of step n; reward and end follow from action and observation, so that a row whose
+parts do not belong together can be told. Where COUNTING_LOG names a folder, each step is noted in
+<folder>/<tag> before it is answered: a note outlives a process that is killed.
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-NOTE = struct.Struct("<QQ")  # step, monotonic ns
+from sac_core.replay import RowLayout
+
+NOTE = struct.Struct("<qq")  # step, monotonic ns
 PART = 2**20
-OBSERVATION_SIZE, ACTION_SIZE = 4, 2
+OBSERVATION_SIZE, ACTION_SIZE = 5, 2
+TAG, HIGH, LOW, EPISODE_STEP, LENGTH = range(OBSERVATION_SIZE)
 
 
 class Counting(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
@@ -59,20 +63,34 @@ class Counting(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
 
     def _observation(self) -> NDArray[np.float32]:
         high, low = divmod(self._step, PART)
-        return np.array([self._tag, high, low, self._episode_step], np.float32)
+        parts = [self._tag, high, low, self._episode_step, self._length]
+        return np.array(parts, np.float32)
 
 
 def identities(next_observations: NDArray[np.float32]) -> NDArray[np.int64]:
-    """(N, 2) tag and step of the transitions that led to these observations (N, 4)."""
+    """(N, 2) tag and step of the transitions that led to these observations (N, 5)."""
     whole = next_observations.astype(np.int64)
-    return np.stack([whole[:, 0], whole[:, 1] * PART + whole[:, 2]], axis=1)
+    return np.stack([whole[:, TAG], whole[:, HIGH] * PART + whole[:, LOW]], axis=1)
 
 
-def notes(folder: Path, tag: int) -> NDArray[np.uint64]:
-    """(N, 2) steps and times (ns) that a process has noted."""
+def belong_together(rows: NDArray[np.float32], layout: RowLayout) -> NDArray[np.bool_]:
+    """(N,) whether each row of a replay buffer is a transition that this environment can make."""
+    before, after = rows[:, layout.observation], rows[:, layout.next_observation]
+    one_on = (identities(after) - identities(before) == (0, 1)).all(axis=1)
+    one_on &= after[:, EPISODE_STEP] == before[:, EPISODE_STEP] + 1.0
+    one_on &= after[:, LENGTH] == before[:, LENGTH]
+    rewards = 1.0 - np.square(rows[:, layout.action]).sum(axis=1)
+    ended = after[:, EPISODE_STEP] >= after[:, LENGTH]
+    masks = 1.0 - (ended & (after[:, LENGTH] % 2 == 0))
+    same_reward = np.abs(rows[:, layout.reward] - rewards) < 1e-5
+    return one_on & same_reward & (rows[:, layout.mask] == masks)
+
+
+def notes(folder: Path, tag: int) -> NDArray[np.int64]:
+    """(N, 2) steps and times (monotonic ns) that a process has noted."""
     data = (folder / str(tag)).read_bytes() if (folder / str(tag)).exists() else b""
     whole = len(data) // NOTE.size * NOTE.size
-    return np.frombuffer(data[:whole], np.uint64).reshape(-1, 2)
+    return np.frombuffer(data[:whole], np.int64).reshape(-1, 2)
 
 
 gymnasium.register("Counting-v0", entry_point="counting:Counting")
