@@ -22,11 +22,14 @@ QUICK = (
 
 def process_of(program: Program, executable: str) -> psutil.Process:
     """The only process of an executable that runs below a launch."""
-    (found,) = [
-        process
-        for process in program.descendants()
-        if any(Path(word).name == executable for word in process.cmdline())
-    ]
+
+    def runs(process: psutil.Process) -> bool:
+        try:
+            return any(Path(word).name == executable for word in process.cmdline())
+        except psutil.Error:  # it is just ending
+            return False
+
+    (found,) = [process for process in program.descendants() if runs(process)]
     return found
 
 

@@ -113,7 +113,7 @@ def test_shutdown_ends_the_processes_and_leaves_every_file_whole(
     learners: list[LearnerStatus] = []
     observer.create_subscription(LearnerStatus, "sac/learner/status", learners.append, qos.STATUS)
     program = small_run(start)
-    spin_until(observer, lambda: bool(learners) and learners[-1].step > 5, 60.0, "training")
+    spin_until(observer, lambda: bool(learners) and learners[-1].step > 5, 180.0, "training")
     change_state(observer, "sac_actor_0", Transition.TRANSITION_ACTIVE_SHUTDOWN)
     made = program.wait_for(r"Stopped after (\d+) steps and \d+ episodes$")
     assert program.wait() == 0  # the launch ends with its actor
