@@ -15,13 +15,14 @@ from system import ROOT
 MAY_IMPORT = {
     "sac_core": set(),
     "sac_envs": set(),
-    "sac_ros": {"sac_msgs", "sac_core"},
+    "sac_ros": {"sac_msgs", "sac_core", "sac_envs"},
     "sac_learner": {"sac_msgs", "sac_core", "sac_ros"},
     "sac_actor": {"sac_msgs", "sac_core", "sac_envs", "sac_ros"},
     "franka_sim_bridge": {"sac_msgs", "sac_envs", "sac_ros"},
+    "sac_demos": {"sac_msgs", "sac_core", "sac_envs", "sac_ros"},
 }
 WITHOUT_ROS = {"sac_core", "sac_envs"}
-WITHOUT_TORCH = {"sac_ros", "sac_actor", "sac_envs", "franka_sim_bridge"}
+WITHOUT_TORCH = {"sac_ros", "sac_actor", "sac_envs", "sac_demos", "franka_sim_bridge"}
 SUITE = {"sac_msgs", *MAY_IMPORT}
 
 

@@ -14,8 +14,10 @@ setup(
         "console_scripts": [
             "actor = sac_actor.node:main",
             "evaluate = sac_actor.evaluate:main",
+            "export_policy = sac_actor.export_policy:main",
             "render = sac_actor.render:main",
             "robot_reset = sac_actor.robot_reset:main",
+            "watchdog = sac_actor.watchdog:main",
         ]
     },
 )

@@ -1,0 +1,1 @@
+"""Demonstrations: teleoperation, recorded as rosbags, converted to RLDS."""
