@@ -9,8 +9,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from rclpy.node import Node
-from system import Program, Start, spin_until
+from system import Program, Start, call, spin_until
 
 from sac_core.replay_file import read_replay_file
 from sac_msgs.msg import ActorStatus, LearnerStatus, TransitionBatch
@@ -163,6 +165,25 @@ def test_an_actor_that_comes_back_acts_on_the_newest_weights_in_a_session_of_its
     if end is not signal.SIGKILL:
         stopped = first.wait_for(r"Stopped after (\d+) steps and \d+ episodes$")
         assert sessions[old]["received"] == int(stopped[1])
+
+
+def test_a_paused_actor_sends_again_what_was_lost_on_the_way(start: Start, observer: Node) -> None:
+    batches: list[TransitionBatch] = []
+    observer.create_subscription(
+        TransitionBatch, "sac/transitions", batches.append, qos.TRANSITIONS
+    )  # a learner that never answers: for the actor, all of it was lost
+    program = actor(start)
+    spin_until(observer, lambda: len(batches) >= 2, 60.0, "the first batches")
+    pause = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_DEACTIVATE))
+    assert call(observer, ChangeState, "/sac_actor/change_state", pause).success
+    before = len(batches)
+    spin_until(
+        observer,
+        lambda: any(batch.first_sequence == 0 for batch in batches[before:]),
+        60.0,
+        "the first rows once more",
+    )
+    assert program.interrupt() == 0
 
 
 def test_a_run_has_one_learner(start: Start) -> None:

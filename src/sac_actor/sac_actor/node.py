@@ -196,11 +196,11 @@ class Actor(node.SacNode[Parameters]):
     def _take_policy(self) -> None:
         self.loop_.policy = self._newest_policy
 
-    def _send(self, least: int = 1) -> bool:
+    def _send(self, whole: bool = False) -> bool:
         """Publish unsent rows if a learner listens, a flush's worth a message; whether any.
 
         No more messages are under way than an actor's share of the histories, so that of many
-        actors' none is lost there. `least` is how many unsent rows there must be for a message.
+        actors' none is lost there. `whole`: less than a flush's worth waits for more rows.
         """
         if self._transitions.get_subscription_count() == 0:
             return False
@@ -210,9 +210,8 @@ class Actor(node.SacNode[Parameters]):
             self._send_again_if_due(time.monotonic())
             while self.queue.sent - self.queue.oldest < self._window * period:
                 # Steps 0 to flush_period go together, so that the learner counts 31, 61, 91 …
-                unsent = self.queue.take_unsent(
-                    period + 1 if self.queue.sent == 0 else period, least
-                )
+                limit = period + 1 if self.queue.sent == 0 else period
+                unsent = self.queue.take_unsent(limit, limit if whole else 1)
                 if unsent is None:
                     break
                 self._publish_transitions(unsent)
@@ -377,7 +376,7 @@ class Actor(node.SacNode[Parameters]):
         if self.queue.acknowledge(cursor.next_sequence):
             self._last_progress = time.monotonic()
             self._resend_after = RESEND_AFTER
-            self._send(least=self.parameters.flush_period)  # a backlog follows its acknowledgements
+            self._send(whole=True)  # a backlog follows its acknowledgements
         if cursor.rejected > self._rejected_rows:
             self.get_logger().error(
                 f"The learner refused {cursor.rejected} rows; its log says why",
@@ -394,6 +393,8 @@ class Actor(node.SacNode[Parameters]):
         self._rate_mark = (now, self.loop_.steps)
         self._publish_status()
         self._say_whether_connected(now)
+        # A loop that is paused, evaluates or waits for a reset comes to no flush.
+        self._send(whole=self.active.is_set())
 
     def _say_whether_connected(self, now: float) -> None:
         connected = self._transitions.get_subscription_count() > 0
