@@ -39,6 +39,11 @@ ROBOT_COMMAND = QoSProfile(
     durability=DurabilityPolicy.VOLATILE,
     lifespan=Duration(seconds=0.5),
 )
+# A person's wish counts now or never, as a command does.
+TELEOP_ACTION = ROBOT_COMMAND
+# Each step by itself, and each episode's beginning and end, for whoever records them.
+STEPS = _reliable(100, DurabilityPolicy.VOLATILE)
+EPISODE = _reliable(10, DurabilityPolicy.TRANSIENT_LOCAL)
 MARKERS = _reliable(1, DurabilityPolicy.VOLATILE)
 DIAGNOSTICS = _reliable(1, DurabilityPolicy.VOLATILE)
 
