@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from sac_envs.demonstration import Demonstrator
 from sac_envs.kinematics import TOOL_DOWN, inverse
 from sac_envs.robots import HAND, HOME, ROBOTS, Float64
 
@@ -140,6 +141,13 @@ class Task:
     def success(self, state: RobotState) -> bool:
         """Whether the task is done: the episode terminates."""
         raise NotImplementedError
+
+    def demonstrator(self, random: np.random.Generator) -> Demonstrator:
+        """Somebody who does the task once; `random` makes no two alike.
+
+        Raises ValueError where nobody has written one.
+        """
+        raise ValueError(f"task {self.name} has no scripted demonstrator")
 
     def command(self, state: RobotState, action: Float32) -> Command:
         """What `action` `(action_size,)` in [-1, 1] asks for, seen from `state`."""

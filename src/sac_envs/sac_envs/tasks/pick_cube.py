@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from sac_envs.demonstration import Hand
+from sac_envs.robots import Float64
 from sac_envs.task import OPEN, Box, Component, Float32, Pose, RobotState, Start, Task
 
 CUBE_SIZE = 0.04  # m
@@ -105,6 +107,48 @@ class PickCube(Task):
         lift = min(max(self._lift(state), 0.0), 1.0)
         bonus = self.success_reward if self.success(state) else 0.0
         return bonus - min(self._distance(state), FAR) - (1.0 - lift)
+
+    def demonstrator(self, random: np.random.Generator) -> PickDemonstrator:
+        return PickDemonstrator(random, Hand(random, self.action_scale))
+
+
+class PickDemonstrator:
+    """Goes above the cube, down to it, closes the gripper, and lifts; each time a little otherwise.
+
+    A cube that slipped away is tried again.
+    """
+
+    AT = 0.012  # m from the grasp at which the fingers close
+    HELD_WIDTH = (0.6 * CUBE_SIZE, 1.1 * CUBE_SIZE)  # of the gripper around a cube
+
+    def __init__(self, random: np.random.Generator, hand: Hand) -> None:
+        self._hand = hand
+        self._height = float(random.uniform(0.05, 0.12))  # m above the cube, on the way to it
+        self._above = float(random.uniform(0.01, 0.03))  # m beside the cube where it goes down
+        self._grasp = random.uniform(-0.006, 0.006, 3)  # m from the cube's centre
+
+    def act(self, state: RobotState) -> Float32:
+        cube, tool = state.objects["cube"].position, state.tool_position
+        grasp = cube + self._grasp
+        beside = float(np.linalg.norm((grasp - tool)[:2]))
+        at_cube = beside < self.AT and abs(float(tool[2] - grasp[2])) < self.AT
+        close = at_cube or (state.gripper_closed and self._around(cube, tool))
+        if close and self._holds(state):
+            target = tool + np.array([0.0, 0.0, LIFT])
+        elif close or beside < self._above:
+            target = grasp
+        else:
+            target = grasp + np.array([0.0, 0.0, self._height])
+        motion = self._hand.towards(target, tool)
+        return np.array([*motion, 1.0 if close else -1.0], np.float32)
+
+    @staticmethod
+    def _around(cube: Float64, tool: Float64) -> bool:
+        return float(np.linalg.norm(cube - tool)) < TOUCH
+
+    def _holds(self, state: RobotState) -> bool:
+        low, high = self.HELD_WIDTH
+        return state.gripper_closed and low < state.gripper_width < high
 
 
 class PickCubeSparse(PickCube):

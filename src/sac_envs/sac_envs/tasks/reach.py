@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from sac_envs.demonstration import Hand
 from sac_envs.task import OPEN, Component, Float32, Pose, RobotState, Start, Task
 
 NEAR = 0.02  # m
@@ -79,3 +80,17 @@ class Reach(Task):
 
     def reward(self, state: RobotState) -> float:
         return (1.0 if self.success(state) else 0.0) - self._distance(state)
+
+    def demonstrator(self, random: np.random.Generator) -> ReachDemonstrator:
+        return ReachDemonstrator(Hand(random, self.action_scale))
+
+
+class ReachDemonstrator:
+    """Goes straight to the target, as straight as a hand goes."""
+
+    def __init__(self, hand: Hand) -> None:
+        self._hand = hand
+
+    def act(self, state: RobotState) -> Float32:
+        target = state.objects["target"].position
+        return self._hand.towards(target, state.tool_position).astype(np.float32)
