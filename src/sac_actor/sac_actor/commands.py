@@ -15,11 +15,11 @@ from rclpy.node import Node
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from sac_actor.robot_state import Joints
 from sac_envs.kinematics import rotation_to_quaternion
 from sac_envs.robots import Float64, Robot
 from sac_envs.task import Command
 from sac_ros import qos
+from sac_ros.robot_input import Joints
 
 OPTIONS = {"qos_overriding_options": qos.OVERRIDABLE}
 

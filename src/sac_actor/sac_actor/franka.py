@@ -13,7 +13,7 @@ from sac_actor.environment import EpisodeCut, Float32, Interrupted, Step
 from sac_actor.gripper import GripperClient
 from sac_actor.markers import EpisodeMarkers
 from sac_actor.parameters import RobotParameters
-from sac_actor.robot_state import Joints, RobotTopics, nanoseconds
+from sac_actor.robot_state import RobotTopics
 from sac_actor.safety import SafetyFilter
 from sac_envs.robots import ROBOTS, Float64
 from sac_envs.task import Gripping, RobotState
@@ -21,6 +21,7 @@ from sac_envs.tasks import make_task
 from sac_msgs.srv import ResetEpisode
 from sac_ros.node import side_node
 from sac_ros.parameters import UserError
+from sac_ros.robot_input import Joints, nanoseconds
 
 RESET_TIMEOUT = 60.0  # s; a robot has to drive to its start
 MOVING = 0.005  # m between target and tool from which on the robot should be moving
@@ -119,7 +120,7 @@ class FrankaEnvironment:
 
     def _take(self, joints: Joints) -> None:
         self._joints = joints
-        self._state, self._jacobian = self.topics.state(joints, self._gripping.closed)
+        self._state, self._jacobian = self.topics.input.state(joints, self._gripping.closed)
 
     def step(self, action: Float32) -> Step:
         """Filter and send what `action` asks for, and wait for the next tick."""
@@ -147,8 +148,8 @@ class FrankaEnvironment:
 
     def _last_known(self, before: Joints) -> Step | None:
         """The step that was cut, if there is a whole state after its action."""
-        now = self.topics.joints
-        if now is None or now.stamp <= before.stamp or not self.topics.complete(now):
+        now = self.topics.input.joints
+        if now is None or now.stamp <= before.stamp or not self.topics.input.complete(now):
             return None
         self._take(now)
         return self._outcome()
@@ -172,7 +173,7 @@ class FrankaEnvironment:
     def diagnose(self) -> dict[str, object]:
         """Values for /diagnostics."""
         values: dict[str, object] = {f"clipped_{k}": n for k, n in self.safety.clips.items()}
-        values["messages_refused"] = self.topics.refused
+        values["messages_refused"] = self.topics.input.refused
         if self._gripper is not None:
             values["gripper_goals"] = self._gripper.goals
         return values

@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from sac_core.limits import MAX_ACTION, MAX_MAGNITUDE, MAX_VECTOR_SIZE
 from sac_core.policy import Policy, decode_policy, encode_policy, layout_hash
 from sac_msgs.msg import (
     ActorStatus,
@@ -33,12 +34,8 @@ MAX_STATE_LENGTH = 32
 MAX_FAULT_LENGTH = 512
 MAX_SESSIONS = 1024  # of one acknowledgement
 
-MAX_VECTOR_SIZE = 16_384  # more numbers in an observation were pictures
 # Of any counter: beyond any run, and the sum over all sessions still fits in 64 bits.
 MAX_COUNT = 2**53
-MAX_ACTION = 1.0 + 1e-6  # what scaling to the environment's bounds and back may leave of 1
-# Nothing in SI units is larger here; some rows of 3e38 are enough to make every weight NaN.
-MAX_MAGNITUDE = 1e9
 POLICY_FORMAT = "safetensors"
 
 _IDENTIFIER = re.compile(rf"[A-Za-z0-9_/.-]{{1,{MAX_NAME_LENGTH}}}", re.ASCII)
