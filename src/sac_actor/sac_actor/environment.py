@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from rclpy.node import Node
 
 from sac_actor.parameters import RobotParameters
+from sac_core.specification import Specification, box, scaled_to
 from sac_ros.parameters import UserError
 
 Float32 = NDArray[np.float32]
@@ -50,6 +51,7 @@ class Environment(Protocol):
     name: str
     observation_size: int
     action_size: int
+    specification: Specification  # what the numbers of both mean
     paces_itself: bool  # whether `step` takes as long as the world does
 
     def reset(self, seed: int | None = None) -> Float32:
@@ -112,6 +114,15 @@ class GymEnvironment:
         self._action_half_range = (action_space.high.ravel() - action_space.low.ravel()) / 2
         self.observation_size = int(gymnasium.spaces.flatdim(observation_space))
         self.action_size = int(np.prod(action_space.shape))
+        flat = gymnasium.spaces.flatten_space(observation_space)
+        assert isinstance(flat, gymnasium.spaces.Box)
+        self.specification = Specification(
+            task=env_id,
+            robot_type="",
+            control_rate=0.0,
+            observations=box("observation", flat.low, flat.high),
+            actions=scaled_to("action", action_space.low.ravel(), action_space.high.ravel()),
+        )
 
     def _flatten(self, observation: object) -> Float32:
         flat = gymnasium.spaces.flatten(self._observation_space, observation)

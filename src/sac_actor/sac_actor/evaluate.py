@@ -10,8 +10,8 @@ import numpy as np
 from sac_actor.environment import EpisodeCut, Interrupted, Step, make_environment
 from sac_actor.loop import evaluate
 from sac_actor.parameters import RobotParameters
-from sac_core.checkpoint import CheckpointError, load_checkpoint
-from sac_core.policy import Policy
+from sac_core.checkpoint import CheckpointError
+from sac_core.policy_file import load_policy
 from sac_ros import node
 from sac_ros.parameters import UserError, parameter
 
@@ -20,7 +20,9 @@ from sac_ros.parameters import UserError, parameter
 class Parameters(RobotParameters):
     """Parameters of the evaluation."""
 
-    checkpoint: str = parameter("", "A checkpoint folder, or a run folder for its newest")
+    checkpoint: str = parameter(
+        "", "A checkpoint folder, a run folder for its newest, or a file of export_policy"
+    )
     env_id: str = parameter("", "Gymnasium environment; empty = the one it was trained in")
     episodes: int = parameter(50, "Episodes to run", minimum=1)
     seed: int = parameter(1_000_000, "Seed of the environment", minimum=0)
@@ -37,23 +39,16 @@ class Evaluator(node.SacNode[Parameters]):
         if not p.checkpoint:
             raise UserError("which checkpoint? Give checkpoint:=runs/<name>/checkpoints/best")
         try:
-            checkpoint = load_checkpoint(Path(p.checkpoint).expanduser())
+            stored = load_policy(Path(p.checkpoint).expanduser())
+            self.policy = stored.policy
+            if p.task and p.task != stored.task:
+                raise UserError(f"{stored.path} was trained in {stored.task!r}, not {p.task!r}")
+            env_id = p.env_id or stored.task
+            self.environment = make_environment(self, p, env_id, self.active.is_set)
+            stored.check(self.environment.specification, any_task=bool(p.env_id))
         except CheckpointError as error:
             raise UserError(str(error)) from error
-        self.policy = Policy(checkpoint.policy, version=checkpoint.metadata["step"])
-        trained_in = checkpoint.metadata["task"]
-        if p.task and p.task != trained_in:
-            raise UserError(f"{checkpoint.path} was trained in {trained_in!r}, not {p.task!r}")
-        self.environment = make_environment(self, p, p.env_id or trained_in, self.active.is_set)
-        theirs = (self.policy.observation_size, self.policy.action_size)
-        ours = (self.environment.observation_size, self.environment.action_size)
-        if ours != theirs:
-            raise UserError(
-                f"{checkpoint.path} was trained in {checkpoint.metadata['task']!r} and has "
-                f"{theirs[0]} observations and {theirs[1]} actions; {self.environment.name!r} "
-                f"has {ours[0]} and {ours[1]}"
-            )
-        self.get_logger().info(f"Evaluating {checkpoint.path} in {self.environment.name}")
+        self.get_logger().info(f"Evaluating {stored.path} in {self.environment.name}")
 
     def work(self) -> None:
         p = self.parameters

@@ -15,6 +15,7 @@ from sac_actor.markers import EpisodeMarkers
 from sac_actor.parameters import RobotParameters
 from sac_actor.robot_state import RobotTopics
 from sac_actor.safety import SafetyFilter
+from sac_actor.specification import task_specification
 from sac_envs.robots import ROBOTS, Float64
 from sac_envs.task import Gripping, RobotState
 from sac_envs.tasks import make_task
@@ -51,6 +52,7 @@ class FrankaEnvironment:
         self.name = self.task.name
         self.observation_size = self.task.observation_size
         self.action_size = self.task.action_size
+        self.specification = task_specification(self.task, p.robot_type)
         self._go_on = go_on
         robot = ROBOTS[p.robot_type]
         self._period = round(1e9 / self.task.control_rate)  # ns

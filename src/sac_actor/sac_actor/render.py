@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sac_core.checkpoint import CheckpointError, load_checkpoint
-from sac_core.policy import Policy
+from sac_actor.specification import task_specification
+from sac_core.checkpoint import CheckpointError
+from sac_core.policy_file import load_policy
 from sac_envs.environment import FrankaEnv
 from sac_envs.menagerie import MenagerieUnavailable
 from sac_envs.rendering import RenderingUnavailable, write_video
@@ -23,7 +24,9 @@ from sac_ros.parameters import NodeParameters, UserError, parameter
 class Parameters(NodeParameters):
     """Parameters of the rendering."""
 
-    checkpoint: str = parameter("", "A checkpoint folder, or a run folder for its best policy")
+    checkpoint: str = parameter(
+        "", "A checkpoint folder, a run folder for its best policy, or a file of export_policy"
+    )
     output: str = parameter("", "File to write; empty = evaluation.mp4 in the run folder")
     robot_type: str = parameter("fr3", "Arm", choices=tuple(ROBOTS))
     visuals: str = parameter(
@@ -48,20 +51,21 @@ class Renderer(node.SacNode[Parameters]):
         path = Path(p.checkpoint).expanduser()
         best = path / "checkpoints" / "best"
         try:
-            checkpoint = load_checkpoint(best if best.is_dir() else path)
+            stored = load_policy(best if best.is_dir() else path)
         except CheckpointError as error:
             raise UserError(str(error)) from error
-        self._policy = Policy(checkpoint.policy, version=checkpoint.metadata["step"])
-        task = checkpoint.metadata["task"]
+        self._policy = stored.policy
         try:
             self._environment = FrankaEnv(
-                task, p.robot_type, render_mode="rgb_array", visuals=p.visuals
+                stored.task, p.robot_type, render_mode="rgb_array", visuals=p.visuals
             )
-        except MenagerieUnavailable as error:
+            stored.check(task_specification(self._environment.task, p.robot_type))
+        except (CheckpointError, MenagerieUnavailable) as error:
             raise UserError(str(error)) from error
         except ValueError as error:
-            raise UserError(f"{checkpoint.path}: {error}") from error
-        self._output = Path(p.output or path / "evaluation.mp4").expanduser()
+            raise UserError(f"{stored.path}: {error}") from error
+        folder = path.parent if path.is_file() else path
+        self._output = Path(p.output or folder / "evaluation.mp4").expanduser()
 
     def work(self) -> None:
         self.stopping.set()

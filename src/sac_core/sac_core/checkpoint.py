@@ -38,7 +38,7 @@ PolicyTensors = Mapping[str, npt.NDArray[np.float32]]
 
 
 class CheckpointError(ValueError):
-    """A checkpoint is missing, broken or of another kind; one line that names the path."""
+    """A checkpoint or policy file is missing, broken or of another kind; one line names it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,7 +197,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
     policy_path = directory / _POLICY_FILE
     try:
-        policy = decode_policy(_read_file(policy_path, MAX_POLICY_BYTES))
+        policy = decode_policy(read_file(policy_path, MAX_POLICY_BYTES))
         network = Policy(policy)
     except ValueError as error:
         raise CheckpointError(f"{policy_path}: {error}") from error
@@ -212,7 +212,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     state = None
     if state_path.exists():
         try:
-            state = decode_tensors(_read_file(state_path, MAX_STATE_BYTES), MAX_STATE_BYTES)
+            state = decode_tensors(read_file(state_path, MAX_STATE_BYTES), MAX_STATE_BYTES)
         except ValueError as error:
             raise CheckpointError(f"{state_path}: {error}") from error
     return Checkpoint(directory, policy, state, metadata)
@@ -264,7 +264,7 @@ def _encode_metadata(policy: PolicyTensors, metadata: Mapping[str, Any], path: P
 
 
 def _read_metadata(path: Path) -> object:
-    data = _read_file(path, MAX_METADATA_BYTES)
+    data = read_file(path, MAX_METADATA_BYTES)
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -294,7 +294,7 @@ def _check_metadata(metadata: object) -> dict[str, Any]:
     return metadata
 
 
-def _read_file(path: Path, max_bytes: int) -> bytes:
+def read_file(path: Path, max_bytes: int) -> bytes:
     """The file's bytes; ValueError where it is absent, unreadable or larger than max_bytes."""
     try:
         with path.open("rb") as file:

@@ -136,7 +136,15 @@ def decode_policy(
     Raises:
         ValueError: data is larger than max_bytes, malformed, or holds anything but float32.
     """
-    tensors = decode_tensors(data, max_bytes)
+    return float32_tensors(decode_tensors(data, max_bytes))
+
+
+def float32_tensors(tensors: Mapping[str, npt.NDArray[np.generic]]) -> dict[str, FloatArray]:
+    """The same tensors.
+
+    Raises:
+        ValueError: one of them is not float32.
+    """
     _expect_float32(tensors)
     return {name: tensor.astype(np.float32, copy=False) for name, tensor in tensors.items()}
 

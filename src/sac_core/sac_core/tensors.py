@@ -19,11 +19,13 @@ MAX_DIMENSIONS = 8
 
 _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "U8": np.dtype("u1")}
 
+_METADATA = "__metadata__"  # where the format keeps texts
+
 Tensors = Mapping[str, npt.NDArray[np.generic]]
 
 
-def encode_tensors(tensors: Tensors) -> bytes:
-    """The tensors, float32 or uint8, in the safetensors format.
+def encode_tensors(tensors: Tensors, metadata: Mapping[str, str] | None = None) -> bytes:
+    """The tensors, float32 or uint8, and texts about them in the safetensors format.
 
     Raises:
         ValueError: a tensor has another dtype.
@@ -33,9 +35,8 @@ def encode_tensors(tensors: Tensors) -> bytes:
             raise ValueError(f"tensor {name!r} must be float32 or uint8, got {tensor.dtype}")
     contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     # ascontiguousarray turns a 0-d array into a 1-d one.
-    return safetensors.numpy.save(
-        {name: array.reshape(tensors[name].shape) for name, array in contiguous.items()}
-    )
+    arrays = {name: array.reshape(tensors[name].shape) for name, array in contiguous.items()}
+    return safetensors.numpy.save(arrays, dict(metadata) if metadata else None)
 
 
 def decode_tensors(
@@ -49,6 +50,19 @@ def decode_tensors(
         ValueError: data is larger than max_bytes, is no safetensors data, or holds a tensor that
             is neither float32 nor uint8, has no plain name, or has another's name. One line,
             without control characters.
+    """
+    return decode_with_metadata(data, max_bytes)[0]
+
+
+def decode_with_metadata(
+    data: bytes | bytearray | memoryview, max_bytes: int
+) -> tuple[dict[str, npt.NDArray[np.generic]], dict[str, str]]:
+    """As ``decode_tensors``, and the texts that ``encode_tensors`` was given; none: empty.
+
+    The texts are whatever a stranger wrote there, no longer than MAX_HEADER_BYTES together.
+
+    Raises:
+        ValueError: as ``decode_tensors``.
     """
     size = memoryview(data).nbytes
     if size > max_bytes:
@@ -66,8 +80,8 @@ def decode_tensors(
         entries = safetensors.deserialize(data)
     except safetensors.SafetensorError as error:
         raise ValueError(f"not safetensors data: {_one_line(str(error))}") from error
-    _expect_different_names(data[8 : 8 + header_bytes])
-    return {name: _tensor(name, entry) for name, entry in entries}
+    header = _unambiguous(data[8 : 8 + header_bytes])
+    return {name: _tensor(name, entry) for name, entry in entries}, header.get(_METADATA) or {}
 
 
 def _tensor(name: str, entry: Mapping[str, Any]) -> npt.NDArray[np.generic]:
@@ -91,8 +105,8 @@ def _tensor(name: str, entry: Mapping[str, Any]) -> npt.NDArray[np.generic]:
     return np.frombuffer(entry["data"], dtype).reshape(shape).copy()
 
 
-def _expect_different_names(header: bytes) -> None:
-    """Refuse a header with a name twice: parsers differ in which they take."""
+def _unambiguous(header: bytes) -> dict[str, Any]:
+    """The header as parsed; one with a name twice is refused: parsers differ in which they take."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         values = dict(pairs)
@@ -101,7 +115,8 @@ def _expect_different_names(header: bytes) -> None:
         return values
 
     # No deeper than safetensors has parsed it already, which stops at 128 levels.
-    json.loads(header.decode(), object_pairs_hook=unique)
+    parsed: dict[str, Any] = json.loads(header.decode(), object_pairs_hook=unique)
+    return parsed
 
 
 def _one_line(text: str) -> str:

@@ -5,7 +5,7 @@ The same object serves the in-process Gymnasium environment and the ROS actor on
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -72,12 +72,29 @@ class Start:
 
 @dataclass(frozen=True)
 class Component:
-    """One number of an observation or an action: name, unit, bounds."""
+    """One number of an observation or an action: (quantity − offset) / scale, within bounds."""
 
     name: str
-    unit: str
+    unit: str  # of the quantity, of scale and of offset
     low: float
     high: float
+    scale: float = 1.0
+    offset: float = 0.0
+
+
+def vector(
+    name: str,
+    unit: str,
+    bound: float = float("inf"),
+    scale: float = 1.0,
+    offset: Sequence[float] | Float64 = (0.0, 0.0, 0.0),
+    axes: str = "xyz",
+) -> tuple[Component, ...]:
+    """The components of a vector, `name_x` …, each between −`bound` and `bound`."""
+    return tuple(
+        Component(f"{name}_{axis}", unit, -bound, bound, scale, float(middle))
+        for axis, middle in zip(axes, offset, strict=False)
+    )
 
 
 class Task:
@@ -110,7 +127,7 @@ class Task:
     @property
     def actions(self) -> tuple[Component, ...]:
         """The numbers of an action, in order."""
-        motion = tuple(Component(f"displacement_{axis}", "", -1.0, 1.0) for axis in "xyz")
+        motion = vector("displacement", "m", 1.0, scale=self.action_scale)
         return motion + ((Component("gripper", "", -1.0, 1.0),) if self.uses_gripper else ())
 
     @property

@@ -50,6 +50,29 @@ def test_actions_are_between_minus_one_and_one(name: str) -> None:
 
 
 @every_task
+def test_scale_and_offset_say_what_the_numbers_mean(name: str) -> None:
+    """For what every task observes and asks for, and for what its bounds do not cut."""
+    task, random = make_task(name), np.random.default_rng(1)
+    named = {place: Pose(random.uniform(-0.01, 0.01, 3)) for place in task.start(random).objects}
+    tool = task.tool_start + random.uniform(-0.01, 0.01, 3)  # type: ignore[attr-defined]
+    state = RobotState(0.0, tool, task.rotation, random.uniform(-1, 1, 6), 0.05, True, named)
+    numbers = dict(zip([one.name for one in task.observations], task.observe(state), strict=True))
+    meant = {one.name: one.offset + one.scale * numbers[one.name] for one in task.observations}
+    for index, axis in enumerate("xyz"):
+        assert meant[f"tool_position_{axis}"] == pytest.approx(tool[index], abs=1e-6)
+        assert meant[f"tool_velocity_{axis}"] == pytest.approx(state.tool_velocity[index], abs=1e-6)
+        if task.objects:
+            cube = named["cube"].position
+            assert meant[f"cube_position_{axis}"] == pytest.approx(cube[index], abs=1e-6)
+    if task.uses_gripper:
+        assert meant["gripper_width"] == pytest.approx(0.05)
+    action = random.uniform(-0.1, 0.1, task.action_size).astype(np.float32)
+    moved = task.command(state, action).position - tool
+    asked = [one.scale * value for one, value in zip(task.actions, action, strict=True)]
+    np.testing.assert_allclose(moved, asked[:3], atol=1e-9)
+
+
+@every_task
 @pytest.mark.parametrize("robot_type", ROBOTS)
 def test_every_start_is_within_the_reach_of_both_arms(name: str, robot_type: str) -> None:
     task, random = make_task(name), np.random.default_rng(0)

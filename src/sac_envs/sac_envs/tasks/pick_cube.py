@@ -6,7 +6,7 @@ import numpy as np
 
 from sac_envs.demonstration import Hand
 from sac_envs.robots import Float64
-from sac_envs.task import OPEN, Box, Component, Float32, Pose, RobotState, Start, Task
+from sac_envs.task import OPEN, Box, Component, Float32, Pose, RobotState, Start, Task, vector
 
 CUBE_SIZE = 0.04  # m
 LIFT = 0.15  # m that the cube must gain
@@ -57,19 +57,15 @@ class PickCube(Task):
     @property
     def observations(self) -> tuple[Component, ...]:
         inf = float("inf")
-
-        def vector(name: str, unit: str, bound: float) -> tuple[Component, ...]:
-            return tuple(Component(f"{name}_{axis}", unit, -bound, bound) for axis in "xyz")
-
         return (
-            *vector("tool_position", "0.2 m", inf),
-            *vector("tool_velocity", "0.5 m/s", inf),
-            Component("gripper_width", "0.08 m", -inf, inf),
+            *vector("tool_position", "m", scale=0.2, offset=self._center),
+            *vector("tool_velocity", "m/s", scale=0.5),
+            Component("gripper_width", "m", -inf, inf, scale=OPEN),
             Component("gripper_closed", "", -1.0, 1.0),
-            *vector("cube_position", "0.2 m", inf),
-            *vector("cube_from_tool_far", "0.2 m", 2.0),
-            *vector("cube_from_tool_near", "0.025 m", 2.0),
-            Component("lift", "0.15 m", -inf, inf),
+            *vector("cube_position", "m", scale=0.2, offset=self._center),
+            *vector("cube_from_tool_far", "m", 2.0, scale=0.2),
+            *vector("cube_from_tool_near", "m", 2.0, scale=0.025),
+            Component("lift", "m", -inf, inf, scale=LIFT),
         )
 
     def start(self, random: np.random.Generator) -> Start:

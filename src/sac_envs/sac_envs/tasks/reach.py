@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sac_envs.demonstration import Hand
-from sac_envs.task import OPEN, Component, Float32, Pose, RobotState, Start, Task
+from sac_envs.task import OPEN, Component, Float32, Pose, RobotState, Start, Task, vector
 
 NEAR = 0.02  # m
 
@@ -47,14 +47,11 @@ class Reach(Task):
 
     @property
     def observations(self) -> tuple[Component, ...]:
-        def vector(name: str, unit: str, bound: float) -> tuple[Component, ...]:
-            return tuple(Component(f"{name}_{axis}", unit, -bound, bound) for axis in "xyz")
-
         return (
-            *vector("tool_position", "0.2 m", float("inf")),
-            *vector("tool_velocity", "0.5 m/s", float("inf")),
-            *vector("target_from_tool_far", "0.2 m", 2.0),
-            *vector("target_from_tool_near", "0.025 m", 2.0),
+            *vector("tool_position", "m", scale=0.2, offset=self.tool_start),
+            *vector("tool_velocity", "m/s", scale=0.5),
+            *vector("target_from_tool_far", "m", 2.0, scale=0.2),
+            *vector("target_from_tool_near", "m", 2.0, scale=0.025),
         )
 
     def start(self, random: np.random.Generator) -> Start:
