@@ -38,6 +38,7 @@ DEFAULT_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 
 LAST_OBSERVATION = "episode_metadata/last_observation"
 SUCCESS = "episode_metadata/success"
+TASK = "episode_metadata/task"
 INVALID = "episode_metadata/invalid"
 
 
@@ -59,6 +60,7 @@ class Demonstrations:
     terminated: int  # episodes that ended in a terminal state
     truncated: int  # episodes that were cut
     dropped: int  # last steps whose next observation is not known
+    tasks: tuple[str, ...] = ()  # what the episodes say that they show; of some nothing is said
 
     def __len__(self) -> int:
         return len(self.rewards)
@@ -242,9 +244,9 @@ def load_demonstrations(
 
     Args:
         path: the dataset's folder, or one up to two above it.
-        observation_size: numbers of an observation. Of several observations `state` is taken, or
-            the only one of this size.
-        action_size: numbers of an action, in [-1, 1].
+        observation_size: numbers of an observation; 0 = as many as there are. Of several
+            observations `state` is taken, or the only one of this size.
+        action_size: numbers of an action, in [-1, 1]; 0 = as many as there are.
         progress: is told now and then how many episodes have been read, and how many there are.
 
     Raises:
@@ -299,6 +301,7 @@ class _Episode:
     terminal: bool
     success: bool
     invalid: bool  # RLDS: not to be used
+    task: str
 
 
 class _Reader:
@@ -322,28 +325,31 @@ class _Reader:
             LAST_OBSERVATION,
             SUCCESS,
             INVALID,
+            TASK,
         )
 
     def _choose(self, part: str, preferred: tuple[str, ...]) -> str:
-        """The feature that holds the observation or action of a step."""
+        """The feature that holds the observation or action of a step; fixes its size."""
         size, root = self.sizes[part], f"steps/{part}"
         there = {
             name: _size(feature)
             for name, feature in self.dataset.features.items()
             if name == root or name.startswith(root + "/")
         }
-        for name in (root, *(f"{root}/{one}" for one in preferred)):
-            if there.get(name) == size:
-                return name
-        fitting = [name for name, found in there.items() if found == size]
-        if len(fitting) == 1:
-            return fitting[0]
+        fitting = {name: found for name, found in there.items() if found and size in (0, found)}
+        known = [root, *(f"{root}/{one}" for one in preferred)]
+        chosen = next((name for name in known if name in fitting), "")
+        if not chosen and len(fitting) == 1:
+            (chosen,) = fitting
+        if chosen:
+            self.sizes[part] = fitting[chosen]
+            return chosen
         named = ", ".join(
             f"{name} of {'other kind' if found is None else found}"
             for name, found in list(there.items())[:12]
         )
         raise RldsError(
-            f"{self.dataset.path}: expected one {part} of {size} numbers, found "
+            f"{self.dataset.path}: expected one {part} of {size or 'some'} numbers, found "
             f"{named or 'none at all'}"
         )
 
@@ -372,6 +378,7 @@ class _Reader:
             terminal=bool(is_terminal[-1]),
             success=SUCCESS in found and bool(_column(found, SUCCESS, 1)[0]),
             invalid=INVALID in found and bool(_column(found, INVALID, 1)[0]),
+            task=_text(found, TASK),
         )
 
     def joined(self, episodes: list[_Episode]) -> Demonstrations:
@@ -409,6 +416,7 @@ class _Reader:
             terminated=int(terminal.sum()),
             truncated=int((~terminal).sum()),
             dropped=dropped,
+            tasks=tuple(sorted({one.task for one in episodes} - {""})),
         )
         self._check(rows)
         return rows
@@ -436,6 +444,14 @@ def _numbers(found: Mapping[str, Values], name: str) -> NDArray[Any]:
     if not isinstance(values, np.ndarray):
         raise ValueError(f"{name} is no list of numbers")
     return values
+
+
+def _text(found: Mapping[str, Values], name: str) -> str:
+    """A text of an episode; empty where there is none."""
+    values = found.get(name)
+    if not isinstance(values, list) or len(values) != 1:
+        return ""
+    return values[0].decode(errors="replace")
 
 
 def _column(found: Mapping[str, Values], name: str, steps: int, size: int = 0) -> FloatArray:
