@@ -12,10 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Duration
-from controller_manager_msgs.srv import ListControllers, SwitchController
+from controller_manager_msgs.srv import (
+    ListControllers,
+    ListHardwareComponents,
+    SetHardwareComponentState,
+    SwitchController,
+)
 from ears import Ear, wait_until
 from franka_msgs.msg import FrankaRobotState
 from geometry_msgs.msg import PoseStamped
+from lifecycle_msgs.msg import State
 from mujoco_ros2_control_msgs.srv import ResetWorld, SetPause, StepSimulation
 from rcl_interfaces.srv import SetParameters
 from rclpy.node import Node
@@ -66,8 +72,8 @@ class Robot:
     def close(self) -> None:
         self.node.destroy_node()
 
-    def call(self, kind: Any, name: str, **request: Any) -> Any:
-        return call(self.caller, kind, self.prefix + name, kind.Request(**request))
+    def call(self, kind: Any, service: str, /, **request: Any) -> Any:
+        return call(self.caller, kind, self.prefix + service, kind.Request(**request))
 
     def set(self, **parameters: Any) -> bool:
         wanted = [
@@ -515,6 +521,48 @@ def test_joint_states_can_be_dropped_frozen_and_delayed(make: Callable[..., Robo
 @pytest.mark.parametrize("value", [-1.0, 6.0, NAN])
 def test_an_impossible_latency_is_refused(make: Callable[..., Robot], value: float) -> None:
     assert not make().set(state_latency=value)
+
+
+def test_activating_the_hardware_may_take_long(make: Callable[..., Robot]) -> None:
+    robot = make(reactivation_delay=0.5)
+    began = time.monotonic()
+    target = State(label="active")
+    answer = robot.call(
+        SetHardwareComponentState,
+        "controller_manager/set_hardware_component_state",
+        name="FrankaHardwareInterface",
+        target_state=target,
+    )
+    assert answer.ok
+    assert time.monotonic() - began >= 0.5
+
+
+# Hardware that is set up otherwise.
+
+
+def test_without_hand_and_state_broadcaster_their_names_are_not_there(
+    make: Callable[..., Robot],
+) -> None:
+    robot = make(load_gripper=False, load_franka_robot_state_broadcaster=False)
+    assert "franka_robot_state_broadcaster" not in robot.controllers()
+    assert robot.now() > 0
+    pose_topic = "franka_robot_state_broadcaster/current_pose"
+    robot.ear.listen(pose_topic, PoseStamped)
+    robot.state_from(robot.now() + 5 * TICK)
+    assert robot.ear.take(pose_topic) == []
+    services = [name for name, _ in robot.caller.get_service_names_and_types()]
+    assert "/controller_manager/list_controllers" in services
+    assert "/franka_gripper/stop" not in services
+
+
+def test_a_prefix_is_before_every_name_of_the_arm(make: Callable[..., Robot]) -> None:
+    robot = make(arm_prefix="left_")
+    state = robot.state_from(robot.now())
+    assert list(state.name) == [f"left_fr3_joint{i}" for i in range(1, 8)]
+    answer = robot.call(ListHardwareComponents, "controller_manager/list_hardware_components")
+    (hardware,) = answer.component
+    assert hardware.name == "left_FrankaHardwareInterface"
+    assert hardware.command_interfaces[0].name.startswith("left_fr3_joint1/")
 
 
 # Being a process.

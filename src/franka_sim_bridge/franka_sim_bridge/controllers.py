@@ -28,7 +28,8 @@ from franka_sim_bridge.readings import Desired, pose_of
 from sac_envs.robots import Float64, Robot
 from sac_envs.world import World
 
-HARDWARE = "FrankaHardwareInterface"
+HARDWARE = "FrankaHardwareInterface"  # after the prefix of the arm
+STATE_BROADCASTER = "franka_robot_state_broadcaster"
 HARDWARE_STATES = ("unconfigured", "inactive", "active")
 BEST_EFFORT, STRICT, AUTO, FORCE_AUTO = 1, 2, 3, 4  # of controller_manager_msgs/SwitchController
 SETTLING_TIME = 2.0  # s after which a motion that has not come close enough is given up
@@ -77,16 +78,22 @@ class ControllerManager:
         warn: Callable[[str], None] = lambda text: None,
         active: str = "cartesian_impedance_controller",
         strict_motion_generators: bool = False,
+        state_broadcaster: bool = True,
     ) -> None:
         self._world = world
         self._robot = robot
+        self.hardware = f"{robot.arm_prefix}{HARDWARE}"
         self.warn = warn
         self.may_activate: Callable[[], bool] = lambda: True
         self.raise_error: Callable[[str], None] = lambda error: None
         self.on_change: list[Callable[[], None]] = []
         self.hardware_state = "active"
         # The values are of different classes, each with its own way to take commands.
-        self.controllers: dict[str, Any] = {c.name: c for c in _make_controllers(robot)}
+        self.controllers: dict[str, Any] = {
+            c.name: c
+            for c in _make_controllers(robot)
+            if state_broadcaster or c.name != STATE_BROADCASTER
+        }
         for controller in self.controllers.values():
             if isinstance(controller, GroupController):
                 controller.strict = strict_motion_generators
@@ -139,8 +146,8 @@ class ControllerManager:
     # What it tells.
 
     def broadcasting(self, name: str) -> bool:
-        """Whether a broadcaster is active."""
-        return bool(self.controllers[name].state == "active")
+        """Whether a broadcaster is there and active."""
+        return name in self.controllers and self.controllers[name].state == "active"
 
     def desired(self) -> Desired:
         """What the active controller wants: for the state topics."""
@@ -208,7 +215,7 @@ class ControllerManager:
     def _obstacle(self, controller: Controller, others: Sequence[Controller]) -> str:
         """Why a controller cannot become active beside these others; "" if it can."""
         if self.hardware_state != "active":
-            return f"{HARDWARE} is {self.hardware_state}"
+            return f"{self.hardware} is {self.hardware_state}"
         if not self.may_activate():
             return "the robot is in error"
         # All of them need all joints, and the robot has one mode at a time.
@@ -275,7 +282,7 @@ class ControllerManager:
         Controllers are deactivated on the way down, and not activated on the way up.
         """
         if target not in HARDWARE_STATES:
-            return False, f"{HARDWARE} cannot become {target[:32]!r}"
+            return False, f"{self.hardware} cannot become {target[:32]!r}"
         if target == "active" and not self.may_activate():
             return False, "the robot is in error: recover first (action_server/error_recovery)"
         self._set_hardware(target)
@@ -347,7 +354,7 @@ def _make_controllers(robot: Robot) -> tuple[Controller, ...]:
 
     return (
         broadcaster("joint_state_broadcaster", "JointStateBroadcaster"),
-        broadcaster("franka_robot_state_broadcaster", "FrankaRobotStateBroadcaster"),
+        broadcaster(STATE_BROADCASTER, "FrankaRobotStateBroadcaster"),
         JointTrajectoryController("joint_trajectory_controller", robot),
         CartesianController("cartesian_impedance_controller", robot),
         JointVelocityController("joint_velocity_controller", robot),

@@ -20,7 +20,7 @@ Point = Sequence[float]
 
 def urdf(robot: Robot) -> str:
     """The arm with its hand as URDF text."""
-    prefix = robot.robot_type
+    prefix = robot.name
     root = Element("robot", name=prefix)
     for name, rgba in (("white", "0.93 0.93 0.94 1"), ("dark", "0.2 0.21 0.23 1")):
         SubElement(SubElement(root, "material", name=name), "color", rgba=rgba)
@@ -71,7 +71,7 @@ def urdf(robot: Robot) -> str:
 
 def fixed_joints(robot: Robot) -> list[tuple[str, str, str, Point, Point]]:
     """Name, parent, child, xyz and rpy of the fixed joints from the last link to the tool."""
-    prefix = robot.robot_type
+    prefix = robot.name
     flange, hand, tool = f"{prefix}_link8", f"{prefix}_hand", f"{prefix}_hand_tcp"
     xyz, roll = JOINT_ORIGINS[7]
     return [

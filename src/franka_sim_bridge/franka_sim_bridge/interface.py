@@ -23,14 +23,19 @@ class Interface:
     takes the longer for each, the more its node offers.
     """
 
-    def __init__(self, node: Node, simulation: Simulation, fail: Callable[[str], None]) -> None:
+    def __init__(
+        self, node: Node, simulation: Simulation, fail: Callable[[str], None], gripper: bool = True
+    ) -> None:
         self._actions = SimulatedActions(node, simulation, FEEDBACK_RATE)
         self._hand = side_node(node, "franka_gripper")
         self._hand_actions = SimulatedActions(self._hand, simulation, FEEDBACK_RATE)
+        self.manager = ManagerServices(node, simulation)
+        self.robot = RobotServices(node, simulation, self._actions)
+        hand = (GripperActions(self._hand, simulation, self._hand_actions),) if gripper else ()
         self._parts = (
-            ManagerServices(node, simulation),
-            RobotServices(node, simulation, self._actions),
-            GripperActions(self._hand, simulation, self._hand_actions),
+            self.manager,
+            self.robot,
+            *hand,
             TrajectoryActions(node, simulation, self._actions),
         )
         self._hand_spinner = Spinner(self._hand, fail)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from controller_manager_msgs.msg import (
@@ -25,7 +26,6 @@ from lifecycle_msgs.msg import State
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
-from franka_sim_bridge.controllers import HARDWARE
 from franka_sim_bridge.simulation import Simulation
 from sac_ros import qos
 
@@ -51,12 +51,18 @@ def lifecycle_state(label: str) -> State:
 
 
 class ManagerServices:
-    """`controller_manager/...` on a node."""
+    """`controller_manager/...` on a node.
+
+    `hardware_delay` injects a fault: s that `set_hardware_component_state` takes, as it is said to
+    hang now and then; all services wait for it.
+    """
 
     def __init__(self, node: Node, simulation: Simulation) -> None:
         self._node = node
         self._simulation = simulation
         self._manager = simulation.manager
+        self.hardware_delay = 0.0
+        self._ended = threading.Event()
         self._rate = min(round(1e9 / simulation.step_ns), 65535)
         self._activity = node.create_publisher(
             ControllerManagerActivity,
@@ -82,6 +88,7 @@ class ManagerServices:
 
     def destroy(self) -> None:
         """Give services and topic back."""
+        self._ended.set()
         self._manager.on_change.remove(self._publish_activity)
         for service in self._services:
             self._node.destroy_service(service)
@@ -98,7 +105,8 @@ class ManagerServices:
             for name, controller in self._manager.controllers.items()
         ]
         state = lifecycle_state(self._manager.hardware_state)
-        message.hardware_components = [NamedLifecycleState(name=HARDWARE, state=state)]
+        hardware = NamedLifecycleState(name=self._manager.hardware, state=state)
+        message.hardware_components = [hardware]
         self._activity.publish(message)
 
     def _controllers(self) -> list[ControllerState]:
@@ -145,7 +153,7 @@ class ManagerServices:
     def _component(self) -> HardwareComponentState:
         commands, states = self._interfaces()
         return HardwareComponentState(
-            name=HARDWARE,
+            name=self._manager.hardware,
             type="system",
             rw_rate=self._rate,
             class_type=PLUGIN,
@@ -194,13 +202,15 @@ class ManagerServices:
 
     def _set_hardware(self, request: Any, response: Any) -> Any:
         target = LABELS.get(request.target_state.id, request.target_state.label)
-        if request.name == HARDWARE:
+        self._ended.wait(self.hardware_delay)
+        if request.name == self._manager.hardware:
             response.ok, message = self._simulation.call(
                 lambda: self._manager.set_hardware_state(target)
             )
         else:
             response.ok = False
-            message = f"no hardware component {request.name[:64]!r}: expected {HARDWARE}"
+            expected = self._manager.hardware
+            message = f"no hardware component {request.name[:64]!r}: expected {expected}"
         response.state = lifecycle_state(self._manager.hardware_state)
         if message:
             self._node.get_logger().error(f"set_hardware_component_state: {message}")

@@ -31,7 +31,14 @@ from sac_ros.parameters import NodeParameters, UserError, parameter
 CATCH_UP = 0.1  # s of wall time that a delayed simulation tries to make good
 MOST_STEPS = 100_000  # physics steps of one call
 SLICE = 0.01  # s of wall time after which the simulation looks for jobs and signals
-INJECTIONS = ("fault", "drop_joint_states", "freeze_joint_states", "state_latency")
+INJECTIONS = (
+    "fault",
+    "drop_joint_states",
+    "freeze_joint_states",
+    "state_latency",
+    "reactivation_delay",
+    "motion_reports_early",
+)
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,11 @@ class Parameters(NodeParameters):
 
     task: str = parameter("pick_cube", "Task whose objects are there", choices=tuple(TASKS))
     robot_type: str = parameter("fr3", "Arm", choices=tuple(ROBOTS))
+    arm_prefix: str = parameter("", "What the names of joints, links and hardware begin with")
+    load_gripper: bool = parameter(True, "Whether the hand's topics and actions are there")
+    load_franka_robot_state_broadcaster: bool = parameter(
+        True, "Whether that controller and its topics are there"
+    )
     seed: int = parameter(0, "Seed of the first episode's start", minimum=0)
     physics_step: float = parameter(
         PHYSICS_STEP, "Simulated s per physics step", minimum=0.0005, maximum=0.004
@@ -114,6 +126,16 @@ class Parameters(NodeParameters):
     state_latency: float = parameter(
         0.0, "Inject: s by which state is published late", minimum=0.0, maximum=5.0, live=True
     )
+    reactivation_delay: float = parameter(
+        0.0,
+        "Inject: s that set_hardware_component_state takes, and all services with it",
+        minimum=0.0,
+        maximum=60.0,
+        live=True,
+    )
+    motion_reports_early: bool = parameter(
+        False, "Inject: ptp_motion says that it was stopped while the arm still moves", live=True
+    )
 
 
 class Bridge(node.SacNode[Parameters]):
@@ -140,12 +162,13 @@ class Bridge(node.SacNode[Parameters]):
         try:
             self.simulation = Simulation(
                 make_task(p.task),
-                ROBOTS[p.robot_type],
+                ROBOTS[p.robot_type].prefixed(p.arm_prefix),
                 p.physics_step,
                 motion_controller=p.motion_controller,
                 thresholds=p.collision_thresholds,
                 strict_motion_generators=p.strict_motion_generators,
                 visuals=p.visuals,
+                state_broadcaster=p.load_franka_robot_state_broadcaster,
             )
         except MenagerieUnavailable as error:
             raise UserError(str(error)) from error
@@ -162,9 +185,10 @@ class Bridge(node.SacNode[Parameters]):
             robot_state_rate=p.robot_state_rate,
             marker_rate=p.marker_rate,
             camera_rate=p.camera_rate,
+            gripper=p.load_gripper,
         )
+        self._interface = Interface(self, self.simulation, self.fail, p.load_gripper)
         self._inject({name: getattr(p, name) for name in INJECTIONS})
-        self._interface = Interface(self, self.simulation, self.fail)
         self._offered = [
             self.create_service(ResetEpisode, "reset_episode", self._on_reset_episode),
             self.create_service(SetPause, "sim/set_pause", self._on_set_pause),
@@ -233,6 +257,9 @@ class Bridge(node.SacNode[Parameters]):
         state.drop = values.get("drop_joint_states", state.drop)
         state.freeze = values.get("freeze_joint_states", state.freeze)
         state.outbox.latency = values.get("state_latency", state.outbox.latency)
+        manager, robot = self._interface.manager, self._interface.robot
+        manager.hardware_delay = values.get("reactivation_delay", manager.hardware_delay)
+        robot.drive_reports_early = values.get("motion_reports_early", robot.drive_reports_early)
         fault = values.get("fault", "none")
         if fault == "none":
             return

@@ -123,8 +123,10 @@ class StatePublishers:
         robot_state_rate: float,
         marker_rate: float,
         camera_rate: float,
+        gripper: bool = True,
     ) -> None:
         self._simulation = simulation
+        self._gripper = gripper
         self.outbox = Outbox()
         self.drop = self.freeze = self.nan_once = False
         self._make_topics(node)
@@ -166,7 +168,7 @@ class StatePublishers:
         simulation, outbox = self._simulation, self.outbox
         robot = simulation.robot
         arm, fingers = robot.joint_names, robot.finger_joint_names
-        tool = f"{robot.robot_type}_hand_tcp"
+        tool = f"{robot.name}_hand_tcp"
 
         def topic(name: str, message: Any, *fields: str, profile: QoSProfile) -> Topic:
             return Topic(node, outbox, name, message, fields, profile)
@@ -253,7 +255,7 @@ class StatePublishers:
         merged_due = self._merged_rate.due(now)
         if merged_due or everything:
             self._publish_merged(stamp)
-        if self._gripper_rate.due(now) or everything:
+        if (self._gripper_rate.due(now) or everything) and self._gripper:
             self._fingers.publish(stamp, self._simulation.world.width / 2, 0.0, 0.0)
         if self._convenience_rate.due(now) or everything:
             self._publish_objects(stamp)

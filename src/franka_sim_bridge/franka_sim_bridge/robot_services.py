@@ -34,11 +34,16 @@ RIGID = 1e-5  # how far a rotation may be from orthonormal
 
 
 class RobotServices:
-    """`action_server/...` and `service_server/...` on a node."""
+    """`action_server/...` and `service_server/...` on a node.
+
+    `drive_reports_early` injects a fault: `ptp_motion` says that it was stopped while the arm still
+    moves, as franka_ros2 does after a goal was cancelled.
+    """
 
     def __init__(self, node: Node, simulation: Simulation, actions: SimulatedActions) -> None:
         self._node = node
         self._simulation = simulation
+        self.drive_reports_early = False
         actions.serve(ErrorRecovery, "action_server/error_recovery", self._recover)
         actions.serve(PTPMotion, "action_server/ptp_motion", self._drive)
         self._services = [
@@ -99,6 +104,9 @@ class RobotServices:
             if motion.state == "reached":
                 return _arrived(TargetStatus.TARGET_REACHED, "")
             return _arrived(TargetStatus.ABORTED, "the motion was stopped, or did not arrive")
+
+        if self.drive_reports_early:
+            return _arrived(TargetStatus.ABORTED, "reported early")
 
         def feedback() -> PTPMotion.Feedback:
             status = TargetStatus(status=TargetStatus.EXECUTING)
@@ -181,7 +189,7 @@ class RobotServices:
         ):
             raise ValueError("transformation: expected a rigid one, 16 numbers column by column")
         if not np.allclose(matrix, np.eye(4), rtol=0.0, atol=RIGID):
-            robot = self._simulation.robot.robot_type
+            robot = self._simulation.robot.name
             raise ValueError(f"the frame is fixed at {robot}_hand_tcp: expected the identity")
 
 

@@ -38,7 +38,7 @@ class RobotStatePublisher:
             qos_overriding_options=qos.OVERRIDABLE,
         )
         self._message = message = FrankaRobotState()
-        tool = f"{simulation.robot.robot_type}_hand_tcp"
+        tool = f"{simulation.robot.name}_hand_tcp"
         names = list(simulation.robot.joint_names)
         self._headers = [message.header]
         for field in message.get_fields_and_field_types():

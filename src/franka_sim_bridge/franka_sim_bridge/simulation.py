@@ -41,6 +41,7 @@ class Simulation:
         thresholds: str = "franka",
         strict_motion_generators: bool = False,
         visuals: str = "primitive",
+        state_broadcaster: bool = True,
     ) -> None:
         self.task = task
         self.robot = robot
@@ -51,6 +52,7 @@ class Simulation:
             robot,
             active=motion_controller,
             strict_motion_generators=strict_motion_generators,
+            state_broadcaster=state_broadcaster,
         )
         self.external = ExternalTorques(self.world)
         self.faults = Faults(self.world, robot, self.external, thresholds)

@@ -40,7 +40,7 @@ class Transforms:
     def __init__(self, node: Node, simulation: Simulation) -> None:
         self._world = simulation.world
         robot = simulation.robot
-        prefix = robot.robot_type
+        prefix = robot.name
         options = {"qos_overriding_options": qos.OVERRIDABLE}
         self._description = node.create_publisher(String, "robot_description", LATCHED, **options)
         self._description.publish(String(data=urdf(robot)))

@@ -8,7 +8,7 @@ Lengths in m, masses in kg, inertias in kg·m² about the centre of mass, angles
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,16 +60,26 @@ class Robot:
     conservative_velocity: Float64
     cartesian_velocity_max: tuple[float, float]  # m/s, rad/s
     links: tuple[Inertial, ...]  # 0 (base) to 7
+    arm_prefix: str = ""  # before every name of this arm, one of several
+
+    def prefixed(self, arm_prefix: str) -> Robot:
+        """The same arm under names that begin with `arm_prefix`."""
+        return replace(self, arm_prefix=arm_prefix)
+
+    @property
+    def name(self) -> str:
+        """What the names of joints and links begin with."""
+        return f"{self.arm_prefix}{self.robot_type}"
 
     @property
     def joint_names(self) -> tuple[str, ...]:
         """`<robot_type>_joint1` to `…7`."""
-        return tuple(f"{self.robot_type}_joint{i}" for i in range(1, 8))
+        return tuple(f"{self.name}_joint{i}" for i in range(1, 8))
 
     @property
     def finger_joint_names(self) -> tuple[str, str]:
         """The two fingers of the Franka Hand, as the gripper node names them."""
-        return f"{self.robot_type}_finger_joint1", f"{self.robot_type}_finger_joint2"
+        return f"{self.name}_finger_joint1", f"{self.name}_finger_joint2"
 
 
 def _seven(*values: float) -> Float64:

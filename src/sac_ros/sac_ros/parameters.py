@@ -10,6 +10,7 @@ A field's default fixes its ROS type. Fields are read-only unless `live=True`.
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, TypeVar
 
 from rcl_interfaces.msg import (
@@ -35,7 +36,7 @@ class UserError(Exception):
 
 
 def parameter(
-    default: bool | int | float | str,
+    default: bool | int | float | str | tuple[float, ...],
     description: str,
     *,
     minimum: float | None = None,
@@ -45,7 +46,8 @@ def parameter(
 ) -> Any:
     """A dataclass field that `declare` turns into a ROS parameter.
 
-    `minimum` and `maximum` are inclusive. `live` parameters may be set while the node runs.
+    `minimum` and `maximum` are inclusive, for each number of a tuple, which is as long as its
+    default. `live` parameters may be set while the node runs.
     """
     metadata = {
         "description": description,
@@ -74,7 +76,7 @@ def _descriptor(field: dataclasses.Field[Any]) -> ParameterDescriptor:
         text += f" One of: {', '.join(meta['choices'])}."
     descriptor = ParameterDescriptor(description=text, read_only=not meta["live"])
     low, high = meta["minimum"], meta["maximum"]
-    if low is None and high is None:
+    if (low is None and high is None) or isinstance(field.default, tuple):  # arrays have no range
         return descriptor
     if isinstance(field.default, int):
         descriptor.integer_range = [
@@ -99,12 +101,31 @@ def _expected(field: dataclasses.Field[Any]) -> str:
     if meta["choices"]:
         return "one of " + ", ".join(meta["choices"])
     kind = {bool: "a bool", int: "an integer", float: "a float such as 1.0", str: "a string"}
-    text = kind[type(field.default)]
+    if isinstance(field.default, tuple):
+        text = f"{len(field.default)} numbers such as 1.0, each finite"
+    else:
+        text = kind[type(field.default)]
     if meta["minimum"] is not None:
         text += f", at least {meta['minimum']}"
     if meta["maximum"] is not None:
         text += f", at most {meta['maximum']}"
     return text
+
+
+def _checked(field: dataclasses.Field[Any], value: Any) -> Any:
+    """A value as its dataclass has it; ValueError when it is not one of those that are allowed."""
+    meta = field.metadata
+    if meta["choices"] and value not in meta["choices"]:
+        raise ValueError
+    if not isinstance(field.default, tuple):
+        return value
+    low = -math.inf if meta["minimum"] is None else meta["minimum"]
+    high = math.inf if meta["maximum"] is None else meta["maximum"]
+    numbers = tuple(float(number) for number in value)
+    within = all(math.isfinite(number) and low <= number <= high for number in numbers)
+    if len(numbers) != len(field.default) or not within:
+        raise ValueError
+    return numbers
 
 
 def declare(node: Node, kind: type[P]) -> P:
@@ -125,9 +146,13 @@ def declare(node: Node, kind: type[P]) -> P:
             ) from error
         except ParameterException as error:
             raise UserError(f"parameter {field.name}: {error}") from error
-        if field.metadata["choices"] and value not in field.metadata["choices"]:
-            raise UserError(f"parameter {field.name}: expected {_expected(field)}, got {value!r}")
-        values[field.name] = value
+        try:
+            values[field.name] = _checked(field, value)
+        except ValueError:
+            shown = list(value) if isinstance(field.default, tuple) else value
+            raise UserError(
+                f"parameter {field.name}: expected {_expected(field)}, got {shown!r}"
+            ) from None
     _refuse_unknown(node, values)
     return kind(**values)
 
@@ -152,13 +177,19 @@ def keep_current(node: Node, holder: object, attribute: str) -> None:
     def check(parameters: list[Parameter]) -> SetParametersResult:
         for item in parameters:
             field = fields.get(item.name)
-            if field and field.metadata["choices"] and item.value not in field.metadata["choices"]:
+            if field is None:
+                continue
+            try:
+                _checked(field, item.value)
+            except ValueError:
                 reason = f"expected {_expected(field)}, got {item.value!r}"
                 return SetParametersResult(successful=False, reason=reason)
         return SetParametersResult(successful=True)
 
     def apply(parameters: list[Parameter]) -> None:
-        changed = {p.name: p.value for p in parameters if p.name in fields}
+        changed = {
+            p.name: _checked(fields[p.name], p.value) for p in parameters if p.name in fields
+        }
         if changed:
             current = getattr(holder, attribute)
             setattr(holder, attribute, dataclasses.replace(current, **changed))
