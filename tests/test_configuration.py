@@ -25,7 +25,10 @@ def test_parameter_files_hold_every_parameter_with_its_default(
     values = yaml.safe_load((ROOT / "config" / f"{file}.yaml").read_text())["/**"][
         "ros__parameters"
     ]
-    defaults = {f.name: f.default for f in dataclasses.fields(parameters)}
+    defaults = {
+        f.name: list(f.default) if isinstance(f.default, tuple) else f.default
+        for f in dataclasses.fields(parameters)
+    }
     assert values == {k: v for k, v in defaults.items() if k not in DECIDED_BY_LAUNCH}
 
 

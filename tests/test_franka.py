@@ -126,6 +126,36 @@ def test_commands_are_reliable_and_state_is_read_best_effort(start: Start, obser
     assert [r.qos_profile.reliability for r in readers] == [ReliabilityPolicy.BEST_EFFORT]
 
 
+def test_what_the_safety_filter_changes_is_counted_by_reason_in_the_status(
+    start: Start, observer: Node
+) -> None:
+    bridge(start)
+    # A slice of the task's workspace, at rest within which no policy stays; 0.0 is a bound.
+    actor(start, "workspace_low:=[0.4,0.0,0.2]", "workspace_high:=[0.6,0.02,0.3]")
+    status = Watch(observer).until(lambda s: "workspace" in s.clips, "a clip at the workspace")
+    counts = dict(part.split() for part in status.clips.split(", "))
+    assert 0 < status.clipped <= sum(int(count) for count in counts.values())
+    assert status.fault == ""
+
+
+@pytest.mark.parametrize(
+    ("parameter", "message"),
+    [
+        ("workspace_high:=[0.3,1.0,1.0]", "task reach within .* empty, inverted or not finite"),
+        ("workspace_low:=[0.5,0.0]", r"workspace_low: expected 3 numbers .*, got \[0.5, 0.0\]"),
+        ("workspace_low:=[.nan,0.0,0.0]", "workspace_low: expected 3 numbers"),
+        ("max_force:=.nan", "max_force: expected a float"),
+    ],
+)
+def test_a_box_that_is_none_is_refused_at_the_start(
+    parameter: str, message: str, start: Start
+) -> None:
+    program = actor(start, parameter)
+    assert program.wait() == 1
+    assert re.search(message, program.output)
+    assert "Traceback" not in program.output
+
+
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [

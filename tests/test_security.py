@@ -209,7 +209,7 @@ def test_nodes_do_what_their_enclave_may_and_policies_allow_no_more(
     shared = [f"-r {topic}:=/{topic}" for topic in SHARED_TOPICS]
     for robot, command in enumerate(("joint_trajectory", "joint_velocity"), start=2):
         place = f"-r __ns:=/robot_{robot}"
-        options = ["-p task:=pick_cube", f"-p command:={command}"]
+        options = ["-p task:=pick_cube", f"-p command:={command}", "-p max_force:=1000.0"]
         in_enclave(start, "actor", "actor", place, *options, *shared)
         in_enclave(start, "robot_reset", "robot_reset", place, "-p task:=reach")
     training.wait_for("Sent initial policy to actors", timeout=120.0)

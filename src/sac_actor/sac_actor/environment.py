@@ -5,7 +5,8 @@ Here the interface and any Gymnasium environment in this process; the Franka is 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 import gymnasium
@@ -28,6 +29,17 @@ class Step(NamedTuple):
     terminated: bool
     truncated: bool
     success: bool | None  # None: this environment knows no success
+
+
+class Clips(NamedTuple):
+    """Commands that a safety filter changed: how many, and how often for which reason."""
+
+    commands: int = 0
+    reasons: Mapping[str, int] = MappingProxyType({})
+
+    def __str__(self) -> str:
+        """The reasons that there were, such as "workspace 12, joint_velocity 3"."""
+        return ", ".join(f"{reason} {count}" for reason, count in self.reasons.items() if count)
 
 
 class EpisodeCut(Exception):
@@ -64,6 +76,11 @@ class Environment(Protocol):
 
     def hold(self) -> None:
         """Nothing more is asked for until the next reset: whatever moves comes to rest."""
+        ...
+
+    @property
+    def clips(self) -> Clips:
+        """What was changed of what actions asked for."""
         ...
 
     def diagnose(self) -> dict[str, object]:
@@ -149,6 +166,11 @@ class GymEnvironment:
 
     def hold(self) -> None:
         """Time stands still between steps."""
+
+    @property
+    def clips(self) -> Clips:
+        """Nothing is: the environment's own bounds are those of the action."""
+        return Clips()
 
     def diagnose(self) -> dict[str, object]:
         """Nothing to say."""

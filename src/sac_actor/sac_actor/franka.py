@@ -9,13 +9,14 @@ import numpy as np
 from rclpy.node import Node
 
 from sac_actor.commands import ADAPTERS
-from sac_actor.environment import EpisodeCut, Float32, Interrupted, Step
+from sac_actor.environment import Clips, EpisodeCut, Float32, Interrupted, Step
 from sac_actor.gripper import GripperClient
 from sac_actor.markers import EpisodeMarkers
 from sac_actor.parameters import RobotParameters
 from sac_actor.robot_state import RobotTopics
-from sac_actor.safety import SafetyFilter
+from sac_actor.safety import SafetyFilter, Workspace
 from sac_actor.specification import task_specification
+from sac_actor.wrench import ExternalWrench
 from sac_envs.robots import ROBOTS, Float64
 from sac_envs.task import Gripping, RobotState
 from sac_envs.tasks import make_task
@@ -57,7 +58,13 @@ class FrankaEnvironment:
         robot = ROBOTS[p.robot_type]
         self._period = round(1e9 / self.task.control_rate)  # ns
         self.safety = SafetyFilter(
-            robot, self.task, max_distance=self.task.action_scale, period=self._period / 1e9
+            robot,
+            Workspace.of(self.task, p.workspace_low, p.workspace_high),
+            max_distance=self.task.action_scale,
+            period=self._period / 1e9,
+            speed=p.speed_share,
+            max_force=p.max_force,
+            max_torque=p.max_torque,
         )
         self._robot_node = side_node(node, f"{node.get_name()}_robot")
         self._reset_client = self._robot_node.create_client(ResetEpisode, "reset_episode")
@@ -66,12 +73,18 @@ class FrankaEnvironment:
             if self.task.uses_gripper
             else None
         )
+        # Before the topics: they know the subscriptions that the node has by then.
+        self._wrench = (
+            ExternalWrench(self._robot_node, p.state_timeout)
+            if self.safety.watches_wrench
+            else None
+        )
         self.topics = RobotTopics(
             self._robot_node, robot, self.task, p.state_timeout, p.object_max_age
         )
         self.commands = ADAPTERS[p.command](self._robot_node, robot, self._period / 1e9)
         self._gripping = Gripping(self.task.gripper_dwell)
-        self._markers = EpisodeMarkers(self._robot_node, self.task)
+        self._markers = EpisodeMarkers(self._robot_node, self.safety.workspace)
         self._random = np.random.default_rng()
         self._joints: Joints | None = None
         self._state: RobotState
@@ -86,7 +99,7 @@ class FrankaEnvironment:
         stamp = self._ask_for_start(int(self._random.integers(2**63)))
         self._gripping.reset(False, stamp / 1e9)
         self.topics.begin()
-        self._take(self.topics.wait(stamp, moving=False, go_on=self._go_on))
+        self._take(self._wait(stamp, moving=False, go_on=self._go_on))
         assert self._joints is not None
         self.topics.check_tool_frame(self._joints)
         self._steps, self._return = 0, 0.0
@@ -120,6 +133,12 @@ class FrankaEnvironment:
             raise Interrupted
         self.topics.spin(0.05)
 
+    def _wait(self, due: int, moving: bool, go_on: Callable[[], bool] = lambda: True) -> Joints:
+        joints = self.topics.wait(due, moving, go_on)
+        if self._wrench is not None:
+            self._wrench.wait(joints.stamp, self.topics.spin)
+        return joints
+
     def _take(self, joints: Joints) -> None:
         self._joints = joints
         self._state, self._jacobian = self.topics.input.state(joints, self._gripping.closed)
@@ -129,7 +148,14 @@ class FrankaEnvironment:
         joints, state = self._joints, self._state
         assert joints is not None
         command = self.task.command(state, self.safety.action(action))
-        command, displacement = self.safety.filter(command, state, joints.q, self._jacobian)
+        command, displacement = self.safety.filter(
+            command,
+            state,
+            joints.q,
+            joints.dq,
+            self._jacobian,
+            self._wrench.value if self._wrench else None,
+        )
         if self._gripper is not None and self._gripping.decide(command.close_gripper, state.time):
             if self._gripping.closed:
                 self._gripper.close_fingers()
@@ -138,14 +164,16 @@ class FrankaEnvironment:
         self.commands.send(command, joints, displacement)
         moving = float(np.abs(command.position - state.tool_position).max()) > MOVING
         try:
-            self._take(self.topics.wait(joints.stamp + self._period, moving))
+            self._take(self._wait(joints.stamp + self._period, moving))
         except EpisodeCut as cut:
             self.commands.hold(joints)
             raise EpisodeCut(str(cut), self._last_known(joints)) from None
         self._steps += 1
         step = self._outcome()
         self._return += step.reward
-        self._markers.show(self._state, command.position, step.reward, self._return)
+        self._markers.show(
+            self._state, command.position, step.reward, self._return, self.safety.latest
+        )
         return step
 
     def _last_known(self, before: Joints) -> Step | None:
@@ -172,9 +200,15 @@ class FrankaEnvironment:
         if self._joints is not None:
             self.commands.hold(self._joints)
 
+    @property
+    def clips(self) -> Clips:
+        """What the safety filter changed so far."""
+        return Clips(self.safety.changed, self.safety.clips)
+
     def diagnose(self) -> dict[str, object]:
         """Values for /diagnostics."""
-        values: dict[str, object] = {f"clipped_{k}": n for k, n in self.safety.clips.items()}
+        values: dict[str, object] = {"commands_clipped": self.safety.changed}
+        values |= {f"clipped_{reason}": count for reason, count in self.safety.clips.items()}
         values["messages_refused"] = self.topics.input.refused
         if self._gripper is not None:
             values["gripper_goals"] = self._gripper.goals

@@ -1,24 +1,34 @@
-"""What the policy does, for rviz: workspace, target and measured tool position, action, reward."""
+"""What the policy does, for rviz: workspace, target and measured tool position, action, reward.
+
+A target that the safety filter had to change is red, and the text says what was wrong with it.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from geometry_msgs.msg import Point
 from rclpy.node import Node
 from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
+from sac_actor.safety import Workspace
 from sac_envs.robots import Float64
-from sac_envs.task import RobotState, Task
+from sac_envs.task import RobotState
 from sac_ros import qos
 
 PERIOD = 0.1  # s between two publications: rviz is for eyes
 FRAME = "base"
+CLIPS_SHOWN = 0.5  # s for which a clip is seen: commands come faster than pictures
 
 
 def _color(red: float, green: float, blue: float, alpha: float) -> ColorRGBA:
     return ColorRGBA(r=red, g=green, b=blue, a=alpha)
+
+
+ALLOWED = _color(0.95, 0.6, 0.1, 0.9)
+CLIPPED = _color(0.9, 0.05, 0.05, 1.0)
 
 
 def _point(position: Float64) -> Point:
@@ -29,18 +39,20 @@ def _point(position: Float64) -> Point:
 class EpisodeMarkers:
     """Publishes `sac/actor/markers` at most every 0.1 s, and only while somebody looks."""
 
-    def __init__(self, node: Node, task: Task) -> None:
+    def __init__(self, node: Node, workspace: Workspace) -> None:
         self._publisher = node.create_publisher(
             MarkerArray, "sac/actor/markers", qos.MARKERS, qos_overriding_options=qos.OVERRIDABLE
         )
         self._due = 0.0
+        self._clips: tuple[str, ...] = ()
+        self._clips_shown_until = 0.0
         self._workspace = self._make("workspace", Marker.CUBE, _color(0.2, 0.5, 0.9, 0.08))
-        middle = (task.workspace_low + task.workspace_high) / 2
-        size = task.workspace_high - task.workspace_low
+        middle = (workspace.low + workspace.high) / 2
+        size = workspace.high - workspace.low
         self._workspace.pose.position = _point(middle)
         scale = self._workspace.scale
         scale.x, scale.y, scale.z = size.tolist()
-        self._target = self._ball("target", _color(0.9, 0.3, 0.1, 0.9))
+        self._target = self._ball("target", ALLOWED)
         self._measured = self._ball("measured", _color(0.1, 0.7, 0.3, 0.9))
         self._action = self._make("action", Marker.ARROW, _color(0.9, 0.7, 0.1, 0.9))
         self._action.scale.x, self._action.scale.y = 0.008, 0.016  # m: shaft and head
@@ -61,9 +73,22 @@ class EpisodeMarkers:
         marker.scale.x = marker.scale.y = marker.scale.z = 0.02
         return marker
 
-    def show(self, state: RobotState, target: Float64, reward: float, so_far: float) -> None:
-        """Show one step: the state it led to, where it wanted to go, its reward and the return."""
+    def show(
+        self,
+        state: RobotState,
+        target: Float64,
+        reward: float,
+        so_far: float,
+        clips: Sequence[str],
+    ) -> None:
+        """Show one step: the state it led to, where it wanted to go, its reward and the return.
+
+        `clips` are the reasons for which the safety filter changed the target.
+        """
         now = time.monotonic()
+        if clips:
+            self._clips = tuple(clips)
+            self._clips_shown_until = now + CLIPS_SHOWN
         if now < self._due:
             return
         self._due = now + PERIOD
@@ -73,6 +98,10 @@ class EpisodeMarkers:
         self._measured.pose.position = _point(state.tool_position)
         self._action.points = [_point(state.tool_position), _point(target)]
         self._text.text = f"reward {reward:.2f}\nreturn {so_far:.2f}"
+        clipped = now < self._clips_shown_until
+        self._target.color = CLIPPED if clipped else ALLOWED
+        if clipped:
+            self._text.text += f"\nclipped: {', '.join(self._clips)}"
         # Stamp 0: shown in the newest frame, whichever clock rviz follows.
         self._publisher.publish(
             MarkerArray(

@@ -242,6 +242,7 @@ class Actor(node.SacNode[Parameters]):
         policy = self.loop_.policy
         now = self.get_clock().now()
         age = (now - self.delivery.newest_policy_stamp).nanoseconds / 1e9 if policy else 0.0
+        clips = self.environment.clips
         status = ActorStatus(
             actor_id=self.get_name(),
             actor_session=self.session,
@@ -269,6 +270,8 @@ class Actor(node.SacNode[Parameters]):
             evaluation_return_mean=self._evaluation.mean,
             evaluation_return_std=self._evaluation.std,
             evaluation_success_rate=self._evaluation.success_rate,
+            clipped=clips.commands,
+            clips=str(clips),
         )
         status.header.stamp = now.to_msg()
         self._status.publish(status)

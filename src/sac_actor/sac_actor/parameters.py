@@ -26,3 +26,21 @@ class RobotParameters(NodeParameters):
     object_max_age: float = parameter(
         0.3, "s that the pose of an object may be old when it is used", minimum=0.01
     )
+    workspace_low: tuple[float, ...] = parameter(
+        (-1.0, -1.0, -1.0),
+        "m; lower corner of the box that the tool stays in, in the robot's base frame; the task's "
+        "own box is made smaller by it, never larger",
+    )
+    workspace_high: tuple[float, ...] = parameter((1.0, 1.0, 1.0), "m; upper corner of that box")
+    speed_share: float = parameter(
+        1.0,
+        "Share of the conservative joint velocities and of the accelerations that commands may use",
+        minimum=0.05,
+        maximum=1.0,
+    )
+    max_force: float = parameter(
+        -1.0, "N of the external wrench above which the tool stays where it is, negative = no limit"
+    )
+    max_torque: float = parameter(
+        -1.0, "N m of the external wrench above which the tool stays, negative = no limit"
+    )

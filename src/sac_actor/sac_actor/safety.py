@@ -1,7 +1,7 @@
 """The safety filter: between every action of a policy and the robot, always on.
 
 It does not trust the task: what comes out lies inside the workspace, near the measured pose, and
-asks for joint positions and velocities inside the robot's conservative limits.
+asks for joint positions, velocities and accelerations inside the robot's conservative limits.
 """
 
 from __future__ import annotations
@@ -10,101 +10,197 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from sac_envs.kinematics import rotation_error, rotation_of
 from sac_envs.robots import Float64, Robot
 from sac_envs.task import Command, Float32, RobotState, Task
 from sac_ros.parameters import UserError
 
 REFUSED = "not_finite"
+SCALE = "action_scale"
+WRENCH = "wrench"
 WORKSPACE = "workspace"
 DISTANCE = "distance"
-JOINT_BOX = "joint_box"
 JOINT_VELOCITY = "joint_velocity"
+JOINT_ACCELERATION = "joint_acceleration"
+JOINT_BOX = "joint_box"
+REASONS = (
+    REFUSED,
+    SCALE,
+    WRENCH,
+    WORKSPACE,
+    DISTANCE,
+    JOINT_VELOCITY,
+    JOINT_ACCELERATION,
+    JOINT_BOX,
+)
+MAX_ROTATION = 0.3  # rad between measured and target orientation; the controllers' own error clip
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A box for the tool in the robot's base frame: corners `(3,)` in m.
+
+    Raises UserError when it is empty, inverted or not finite. A bound of exactly 0.0 is a bound.
+    """
+
+    low: Float64
+    high: Float64
+
+    def __post_init__(self) -> None:
+        low, high = self.low, self.high
+        if not (np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()):
+            raise UserError(
+                f"the workspace is empty, inverted or not finite: low {low}, high {high}; expected "
+                "low < high in m along x, y and z"
+            )
+
+    @classmethod
+    def of(cls, task: Task, low: tuple[float, ...], high: tuple[float, ...]) -> Workspace:
+        """What a task's box and a lab's have in common: a lab can only make it smaller."""
+        lab = cls(np.array(low), np.array(high))
+        try:
+            own = cls(np.asarray(task.workspace_low), np.asarray(task.workspace_high))
+            return cls(np.maximum(own.low, lab.low), np.minimum(own.high, lab.high))
+        except UserError as error:
+            raise UserError(
+                f"task {task.name} within workspace_low {lab.low} and workspace_high {lab.high}: "
+                f"{error}"
+            ) from None
 
 
 @dataclass
 class SafetyFilter:
-    """Checks and clips commands of one task on one robot; counts what it had to change.
-
-    Raises UserError when the workspace is empty or inverted. A bound of exactly 0.0 is a bound.
-    """
+    """Checks and clips commands of one task on one robot; counts what it had to change."""
 
     robot: Robot
-    task: Task
+    workspace: Workspace
     max_distance: float  # m between measured and target position, along each axis
     period: float  # s between two commands
-    clips: dict[str, int] = field(
-        default_factory=lambda: dict.fromkeys(
-            (REFUSED, WORKSPACE, DISTANCE, JOINT_BOX, JOINT_VELOCITY), 0
-        )
-    )
+    speed: float = 1.0  # share of conservative velocities and of accelerations that is allowed
+    max_force: float = -1.0  # N of the external wrench; negative: no limit
+    max_torque: float = -1.0  # N·m; negative: no limit
+    clips: dict[str, int] = field(default_factory=lambda: dict.fromkeys(REASONS, 0))
+    changed: int = 0  # commands that were not let through as they were
+    latest: tuple[str, ...] = ()  # what was wrong with the newest command
 
     def __post_init__(self) -> None:
-        low, high = self.task.workspace_low, self.task.workspace_high
-        if not (np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()):
-            raise UserError(
-                f"task {self.task.name}: the workspace is empty or inverted: low {low}, high {high}"
-            )
+        self._velocity = self.speed * self.robot.conservative_velocity
+        self._acceleration = self.speed * self.robot.acceleration_max
+        self._reasons: set[str] = set()
+
+    @property
+    def watches_wrench(self) -> bool:
+        """Whether `filter` needs the external wrench."""
+        return self.max_force >= 0.0 or self.max_torque >= 0.0
 
     def action(self, action: Float32) -> Float32:
         """An action `(action_size,)` within [-1, 1]; zeros when it is not finite."""
         if not np.isfinite(action).all():
-            self.clips[REFUSED] += 1
+            self._reasons.add(REFUSED)
             return np.zeros_like(action)
-        return np.minimum(np.maximum(action, -1.0), 1.0)
+        clipped = np.minimum(np.maximum(action, -1.0), 1.0)
+        if (clipped != action).any():
+            self._reasons.add(SCALE)
+        return clipped
 
     def filter(
-        self, command: Command, state: RobotState, q: Float64, jacobian: Float64
+        self,
+        command: Command,
+        state: RobotState,
+        q: Float64,
+        dq: Float64,
+        jacobian: Float64,
+        wrench: Float64 | None = None,
     ) -> tuple[Command, Float64]:
         """The command that may go out, and the joint displacement `(7,)` in rad it asks for.
 
         Joint displacements come from the damped inverse of the tool's Jacobian `(6, 7)` at `q`.
+        `wrench` `(6,)` is the external one, in N and N·m; above its limit the tool stays where it
+        is, so that a compliant arm yields. What is no pose asks to stay, too.
         """
-        position = command.position
-        if not (np.isfinite(position).all() and np.isfinite(command.rotation).all()):
-            self.clips[REFUSED] += 1
-            position, rotation = state.tool_position, state.tool_rotation
+        here, orientation = state.tool_position, state.tool_rotation
+        position, rotation = command.position, command.rotation
+        if not (np.isfinite(position).all() and _is_rotation(rotation)):
+            self._reasons.add(REFUSED)
+            position, rotation = here, orientation
+        if self._presses(wrench):
+            self._reasons.add(WRENCH)
+            position, rotation = here, orientation
         else:
-            rotation = command.rotation
-        here = state.tool_position
-        position = self._clip(
-            position, here - self.max_distance, here + self.max_distance, DISTANCE
-        )
-        position = self._clip(
-            position, self.task.workspace_low, self.task.workspace_high, WORKSPACE
-        )
-        step = np.zeros(6)
+            position = self._near(position, here)
+            rotation = self._turned_little(rotation, orientation)
+        step = np.empty(6)
         step[:3] = position - here
+        step[3:] = rotation_error(rotation, orientation)
         displacement = _joint_displacement(jacobian, step)
-        share = self._allowed_share(q, displacement)
+        share = self._allowed_share(q, dq, displacement)
         if share < 1.0:
-            position = here + share * (position - here)
             displacement = share * displacement
+            position = here + share * step[:3]
+            rotation = rotation_of(share * step[3:]) @ orientation
+        self._count()
         return Command(position, rotation, command.close_gripper), displacement
 
-    def _clip(self, position: Float64, low: Float64, high: Float64, what: str) -> Float64:
-        clipped = np.minimum(np.maximum(position, low), high)
-        if (clipped != position).any():
-            self.clips[what] += 1
-        return clipped
+    def _count(self) -> None:
+        self.latest = tuple(reason for reason in REASONS if reason in self._reasons)
+        self.changed += bool(self.latest)
+        for reason in self.latest:
+            self.clips[reason] += 1
+        self._reasons.clear()
 
-    def _allowed_share(self, q: Float64, displacement: Float64) -> float:
-        """How much of a joint displacement stays inside velocity limits and joint box, 0 to 1."""
+    def _presses(self, wrench: Float64 | None) -> bool:
+        if wrench is None or not self.watches_wrench:
+            return False
+        force, torque = float(np.linalg.norm(wrench[:3])), float(np.linalg.norm(wrench[3:]))
+        return (0.0 <= self.max_force < force) or (0.0 <= self.max_torque < torque)
+
+    def _near(self, position: Float64, here: Float64) -> Float64:
+        """Inside the workspace and near; from outside it, on the way in."""
+        inside = np.minimum(np.maximum(position, self.workspace.low), self.workspace.high)
+        if (inside != position).any():
+            self._reasons.add(WORKSPACE)
+        near = np.minimum(np.maximum(inside, here - self.max_distance), here + self.max_distance)
+        if (near != inside).any():
+            self._reasons.add(DISTANCE)
+        return near
+
+    def _turned_little(self, rotation: Float64, orientation: Float64) -> Float64:
+        turn = rotation_error(rotation, orientation)
+        angle = float(np.linalg.norm(turn))
+        if angle <= MAX_ROTATION:
+            return rotation
+        self._reasons.add(DISTANCE)
+        return rotation_of(MAX_ROTATION / angle * turn) @ orientation
+
+    def _allowed_share(self, q: Float64, dq: Float64, displacement: Float64) -> float:
+        """How much of a joint displacement stays inside the joints' limits, 0 to 1.
+
+        As a mean velocity over one period it may be as fast as the joint is allowed to be, and
+        faster than the joint is now by what its acceleration gives; a reversal that is too fast
+        passes through a stop. Less is always allowed: how the arm slows down is for who sends it.
+        """
         share = 1.0
-        fastest = float((np.abs(displacement) / self.robot.conservative_velocity).max())
-        if fastest > self.period:
-            self.clips[JOINT_VELOCITY] += 1
-            share = self.period / fastest
-        # Room is what is left to the box on the side that each joint moves to; outside it only
-        # the way back is open.
-        room = np.where(
-            displacement > 0.0, self.robot.conservative_max - q, q - self.robot.conservative_min
-        )
-        wanted = share * np.abs(displacement)
-        beyond = wanted > np.maximum(room, 0.0)
-        if beyond.any():
-            self.clips[JOINT_BOX] += 1
-            share *= float((np.maximum(room, 0.0)[beyond] / wanted[beyond]).min())
+        amount = np.abs(displacement)
+        # Seen in the direction that each joint is to move: speed now, and room left to the box.
+        forward = displacement > 0.0
+        speed = np.where(forward, dq, -dq)
+        room = np.where(forward, self.robot.conservative_max - q, q - self.robot.conservative_min)
+        for reason, allowed in (
+            (JOINT_VELOCITY, self._velocity * self.period),
+            (JOINT_ACCELERATION, (speed + self._acceleration * self.period) * self.period),
+            (JOINT_BOX, room),
+        ):
+            allowed = np.maximum(allowed, 0.0)
+            beyond = share * amount > allowed
+            if beyond.any():
+                self._reasons.add(reason)
+                share = float((allowed[beyond] / amount[beyond]).min())
         return share
+
+
+def _is_rotation(matrix: Float64) -> bool:
+    entries = float(np.abs(matrix).max())  # NaN stays NaN
+    return entries < 1.001 and float(np.abs(matrix @ matrix.T - np.eye(3)).max()) < 1e-3
 
 
 def _joint_displacement(jacobian: Float64, step: Float64) -> Float64:

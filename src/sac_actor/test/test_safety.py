@@ -2,41 +2,72 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
-from sac_actor.safety import DISTANCE, JOINT_BOX, JOINT_VELOCITY, REFUSED, WORKSPACE, SafetyFilter
-from sac_envs.kinematics import TOOL_DOWN, forward, inverse
+from sac_actor.safety import (
+    DISTANCE,
+    JOINT_ACCELERATION,
+    JOINT_BOX,
+    JOINT_VELOCITY,
+    MAX_ROTATION,
+    REFUSED,
+    SCALE,
+    WORKSPACE,
+    WRENCH,
+    SafetyFilter,
+    Workspace,
+)
+from sac_envs.kinematics import TOOL_DOWN, forward, inverse, rotation_error, rotation_of
 from sac_envs.robots import FR3, HOME, Float64
 from sac_envs.task import Command, Pose, RobotState
 from sac_envs.tasks.pick_cube import PickCube
 from sac_ros.parameters import UserError
 
 PERIOD = 0.1
+STILL = np.zeros(7)
+ANYWHERE = ((-1.0,) * 3, (1.0,) * 3)
 
 
-def at(tool: list[float]) -> tuple[RobotState, Float64, Float64]:
-    """A state with the tool there, its joint positions and Jacobian."""
-    q, error = inverse(FR3, np.array(tool), TOOL_DOWN, np.array(HOME))
-    assert error < 1e-3
+def state_at(q: Float64) -> tuple[RobotState, Float64]:
+    """The state of an arm with these joint positions, and its Jacobian."""
     position, rotation, jacobian = forward(q)
     cube = Pose(np.array([0.45, 0.0, 0.02]))
     state = RobotState(0.0, position, rotation, np.zeros(6), 0.08, False, {"cube": cube})
-    return state, q, jacobian
+    return state, jacobian
 
 
-def make(**changes: object) -> SafetyFilter:
-    task = PickCube()
-    for name, value in changes.items():
-        setattr(task, name, value)
-    return SafetyFilter(FR3, task, max_distance=0.05, period=PERIOD)
+def joints_at(tool: list[float]) -> Float64:
+    """Joint positions that bring the tool there, pointing down."""
+    q, error = inverse(FR3, np.array(tool), TOOL_DOWN, np.array(HOME))
+    assert error < 1e-3
+    return q
 
 
-def ask(safety: SafetyFilter, tool: list[float], target: list[float]) -> tuple[Command, Float64]:
-    state, q, jacobian = at(tool)
-    return safety.filter(Command(np.array(target), TOOL_DOWN, False), state, q, jacobian)
+def make(**changes: Any) -> SafetyFilter:
+    workspace = Workspace.of(PickCube(), *ANYWHERE)
+    safety = SafetyFilter(FR3, workspace, max_distance=0.05, period=PERIOD)
+    return dataclasses.replace(safety, **changes)
+
+
+def ask(
+    safety: SafetyFilter,
+    tool: list[float],
+    target: list[float],
+    dq: Float64 = STILL,
+    rotation: Float64 = TOOL_DOWN,
+    wrench: Float64 | None = None,
+) -> tuple[Command, Float64]:
+    q = joints_at(tool)
+    state, jacobian = state_at(q)
+    command = Command(np.array(target), rotation, False)
+    return safety.filter(command, state, q, dq, jacobian, wrench)
 
 
 def test_a_harmless_command_passes_unchanged() -> None:
@@ -44,6 +75,8 @@ def test_a_harmless_command_passes_unchanged() -> None:
     command, _ = ask(safety, [0.52, 0.0, 0.25], [0.54, 0.01, 0.24])
     np.testing.assert_allclose(command.position, [0.54, 0.01, 0.24])
     assert not any(safety.clips.values())
+    assert safety.changed == 0
+    assert safety.latest == ()
 
 
 def test_a_far_target_is_brought_near_and_counted() -> None:
@@ -51,77 +84,208 @@ def test_a_far_target_is_brought_near_and_counted() -> None:
     command, _ = ask(safety, [0.52, 0.0, 0.25], [0.52, 0.2, 0.25])
     assert np.abs(command.position - [0.52, 0.0, 0.25]).max() <= 0.05 + 1e-6
     assert safety.clips[DISTANCE] == 1
+    assert DISTANCE in safety.latest
+
+
+def test_a_command_that_is_changed_for_two_reasons_is_one_command() -> None:
+    safety = make()
+    ask(safety, [0.52, 0.28, 0.25], [0.52, 0.5, 0.5])
+    assert safety.clips[WORKSPACE] == safety.clips[DISTANCE] == 1
+    assert safety.changed == 1
+    ask(safety, [0.52, 0.0, 0.25], [0.53, 0.0, 0.25])
+    assert safety.changed == 1
+    assert safety.latest == ()
 
 
 def test_the_workspace_bounds_every_target_also_with_a_bound_of_exactly_zero() -> None:
-    safety = make(workspace_low=np.array([0.40, 0.0, 0.01]))
+    safety = make(workspace=Workspace.of(PickCube(), (-1.0, 0.0, -1.0), (1.0, 1.0, 1.0)))
     command, _ = ask(safety, [0.52, 0.01, 0.25], [0.52, -0.03, 0.25])
     assert command.position[1] >= 0.0
     assert safety.clips[WORKSPACE] == 1
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
-def test_what_is_not_finite_becomes_stay_where_you_are(bad: float) -> None:
+def test_what_is_no_pose_becomes_stay_where_you_are(bad: float) -> None:
     safety = make()
+    assert (safety.action(np.array([bad, 0, 0, 1], np.float32)) == 0.0).all()
     command, displacement = ask(safety, [0.52, 0.0, 0.25], [bad, 0.0, 0.25])
     np.testing.assert_allclose(command.position, [0.52, 0.0, 0.25], atol=1e-3)
-    assert np.abs(displacement).max() < 1e-2
-    assert (safety.action(np.array([bad, 0, 0, 1], np.float32)) == 0.0).all()
+    assert np.abs(displacement).max() < 1e-9
+    assert safety.clips[REFUSED] == 1
+    turned = TOOL_DOWN.copy()
+    turned[0, 0] = bad
+    command, _ = ask(safety, [0.52, 0.0, 0.25], [0.54, 0.0, 0.25], rotation=turned)
+    np.testing.assert_allclose(command.position, [0.52, 0.0, 0.25], atol=1e-3)
+    assert np.isfinite(command.rotation).all()
     assert safety.clips[REFUSED] == 2
+    ask(safety, [0.52, 0.0, 0.25], [0.54, 0.0, 0.25], rotation=np.zeros((3, 3)))
+    assert safety.clips[REFUSED] == 3
+
+
+def test_actions_beyond_one_are_cut_and_counted_with_their_command() -> None:
+    safety = make()
+    np.testing.assert_array_equal(
+        safety.action(np.array([3.0, -7.0, 0.5, 1.0], np.float32)), [1.0, -1.0, 0.5, 1.0]
+    )
+    ask(safety, [0.52, 0.0, 0.25], [0.53, 0.0, 0.25])
+    assert safety.latest == (SCALE,)
+    safety.action(np.array([1.0, -1.0, 0.5, 1.0], np.float32))
+    ask(safety, [0.52, 0.0, 0.25], [0.53, 0.0, 0.25])
+    assert safety.latest == ()
+    assert safety.clips[SCALE] == safety.changed == 1
 
 
 def test_joint_velocity_limits_shorten_the_step() -> None:
-    safety = make()
-    safety.period = 0.005  # 5 cm in 5 ms would be 10 m/s
+    safety = make(period=0.005)  # 5 cm in 5 ms would be 10 m/s
     _, displacement = ask(safety, [0.52, 0.0, 0.25], [0.57, 0.05, 0.30])
     assert (np.abs(displacement) <= FR3.conservative_velocity * 0.005 + 1e-9).all()
     assert safety.clips[JOINT_VELOCITY] == 1
 
 
+def test_from_rest_the_first_step_is_as_long_as_the_acceleration_allows() -> None:
+    safety = make(period=0.05)
+    _, displacement = ask(safety, [0.52, 0.0, 0.25], [0.55, 0.0, 0.25])
+    assert (np.abs(displacement) / 0.05 <= FR3.acceleration_max * 0.05 + 1e-9).all()
+    assert safety.clips[JOINT_ACCELERATION] == 1
+
+
+def test_a_reversal_passes_through_a_stop() -> None:
+    safety = make()
+    _, wanted = ask(safety, [0.52, 0.0, 0.25], [0.54, 0.0, 0.25])
+    fast = -1.5 * np.sign(wanted)
+    _, displacement = ask(safety, [0.52, 0.0, 0.25], [0.54, 0.0, 0.25], dq=fast)
+    np.testing.assert_array_equal(displacement, np.zeros(7))
+    assert safety.latest == (JOINT_ACCELERATION,)
+
+
+def test_half_the_speed_is_half_of_every_joint_limit() -> None:
+    whole, half = make(period=0.01), make(period=0.01, speed=0.5)
+    target = [0.55, 0.03, 0.28]
+    _, full_step = ask(whole, [0.52, 0.0, 0.25], target)
+    _, half_step = ask(half, [0.52, 0.0, 0.25], target)
+    np.testing.assert_allclose(half_step, full_step / 2)
+
+
+def test_a_target_that_is_turned_far_is_turned_as_far_as_allowed() -> None:
+    safety = make()
+    turned = rotation_of(np.array([0.0, 0.0, 1.0])) @ TOOL_DOWN
+    command, _ = ask(safety, [0.52, 0.0, 0.25], [0.52, 0.0, 0.25], rotation=turned)
+    turn = rotation_error(command.rotation, forward(joints_at([0.52, 0.0, 0.25]))[1])
+    assert np.linalg.norm(turn) <= MAX_ROTATION + 1e-6
+    assert safety.clips[DISTANCE] == 1
+
+
 def test_outside_the_joint_box_only_the_way_back_is_open() -> None:
     safety = make()
-    state, q, jacobian = at([0.52, 0.0, 0.25])
+    q = joints_at([0.52, 0.0, 0.25])
+    state, jacobian = state_at(q)
     q = q.copy()
     q[1] = FR3.conservative_max[1] + 0.01
     for direction in (1.0, -1.0):
         target = state.tool_position + np.array([0.0, 0.0, -0.04 * direction])
-        _, displacement = safety.filter(Command(target, TOOL_DOWN, False), state, q, jacobian)
+        command = Command(target, TOOL_DOWN, False)
+        _, displacement = safety.filter(command, state, q, STILL, jacobian)
         assert displacement[1] <= 1e-9
     assert safety.clips[JOINT_BOX] == 1
+
+
+def test_from_outside_the_workspace_the_way_leads_in_and_no_farther_than_allowed() -> None:
+    safety = make(workspace=Workspace(np.array([0.40, -0.3, 0.2]), np.array([0.5, 0.3, 0.4])))
+    command, _ = ask(safety, [0.6, 0.0, 0.25], [0.64, 0.0, 0.25])
+    assert 0.55 - 1e-3 <= command.position[0] < 0.6
+    np.testing.assert_allclose(command.position[1:], [0.0, 0.25], atol=1e-3)
+
+
+@pytest.mark.parametrize("limits", [{"max_force": 10.0}, {"max_torque": 1.0}, {"max_force": 0.0}])
+def test_above_the_wrench_limit_the_tool_stays(limits: dict[str, float]) -> None:
+    safety = make(**limits)
+    assert safety.watches_wrench
+    pressing = np.array([0.0, 6.0, -9.0, 0.8, 0.8, 0.0])
+    command, displacement = ask(safety, [0.52, 0.0, 0.25], [0.54, 0.0, 0.22], wrench=pressing)
+    np.testing.assert_allclose(command.position, [0.52, 0.0, 0.25], atol=1e-3)
+    np.testing.assert_array_equal(displacement, np.zeros(7))
+    assert safety.latest == (WRENCH,)
+    command, _ = ask(safety, [0.52, 0.0, 0.25], [0.54, 0.0, 0.24], wrench=np.zeros(6))
+    np.testing.assert_allclose(command.position, [0.54, 0.0, 0.24])
+
+
+def test_without_a_limit_no_wrench_is_too_large() -> None:
+    safety = make()
+    assert not safety.watches_wrench
+    ask(safety, [0.52, 0.0, 0.25], [0.54, 0.0, 0.25], wrench=np.full(6, 500.0))
+    assert safety.changed == 0
 
 
 @pytest.mark.parametrize(
     ("low", "high"),
     [
-        ([0.3, 0.3, 0.0], [0.2, 0.4, 0.4]),
-        ([0.3, 0.0, 0.0], [0.6, 0.0, 0.4]),
-        ([0.3, float("nan"), 0.0], [0.6, 0.3, 0.4]),
+        ((0.3, 0.3, 0.0), (0.2, 0.4, 0.4)),
+        ((0.3, 0.0, 0.0), (0.6, 0.0, 0.4)),
+        ((0.3, float("nan"), 0.0), (0.6, 0.3, 0.4)),
+        ((0.3, -0.3, 0.0), (0.6, 0.3, float("inf"))),
+        ((-0.6, -0.3, 0.0), (-0.3, 0.3, 0.4)),  # in order, and nothing in common with the task's
     ],
 )
-def test_an_empty_or_inverted_workspace_is_refused(low: list[float], high: list[float]) -> None:
-    with pytest.raises(UserError, match="empty or inverted"):
-        make(workspace_low=np.array(low), workspace_high=np.array(high))
-
-
-@settings(max_examples=200, deadline=None)
-@given(
-    st.lists(st.floats(-2, 2), min_size=3, max_size=3),
-    st.lists(st.floats(-0.1, 0.1), min_size=3, max_size=3),
-)
-def test_whatever_is_asked_the_answer_is_inside_every_limit(
-    target: list[float], offset: list[float]
+def test_an_empty_inverted_or_infinite_workspace_is_refused_with_one_line(
+    low: tuple[float, ...], high: tuple[float, ...]
 ) -> None:
-    safety = make()
-    tool = np.array([0.53, 0.0, 0.2]) + np.array(offset)
-    state, q, jacobian = at(tool.tolist())
-    command, displacement = safety.filter(
-        Command(np.array(target), TOOL_DOWN, True), state, q, jacobian
+    with pytest.raises(UserError, match="empty, inverted or not finite") as refused:
+        Workspace.of(PickCube(), low, high)
+    assert "task pick_cube within workspace_low" in str(refused.value) or "low [" in str(
+        refused.value
     )
-    task = safety.task
-    assert (command.position >= task.workspace_low - 1e-9).all()
-    assert (command.position <= task.workspace_high + 1e-9).all()
-    assert np.abs(command.position - state.tool_position).max() <= 0.05 + 1e-9
-    assert (np.abs(displacement) <= FR3.conservative_velocity * PERIOD + 1e-9).all()
+    assert "\n" not in str(refused.value)
+
+
+def test_a_labs_box_makes_the_tasks_smaller_and_never_larger() -> None:
+    task = PickCube()
+    box = Workspace.of(task, (-1.0, -0.1, 0.05), (1.0, 1.0, 0.2))
+    np.testing.assert_allclose(box.low, [task.workspace_low[0], -0.1, 0.05])
+    np.testing.assert_allclose(box.high, [*task.workspace_high[:2], 0.2])
+
+
+vectors = arrays(np.float64, 3, elements=st.floats(-3.0, 3.0))
+anything = arrays(np.float64, 3, elements=st.floats(width=64))  # NaN and infinities as well
+rotations = vectors.map(rotation_of) | arrays(np.float64, (3, 3), elements=st.floats(width=64))
+unit = arrays(np.float64, 7, elements=st.floats(-0.1, 1.1))  # joints in the box, and a bit outside
+speeds = arrays(np.float64, 7, elements=st.floats(-3.0, 3.0))
+
+
+@settings(max_examples=500, deadline=None)
+@given(unit, speeds, vectors | anything, rotations, st.floats(0.005, 0.2), vectors)
+def test_whatever_is_asked_in_whatever_state_the_answer_is_inside_every_limit(
+    where: Float64, dq: Float64, target: Float64, rotation: Float64, period: float, force: Float64
+) -> None:
+    q = FR3.conservative_min + where * (FR3.conservative_max - FR3.conservative_min)
+    state, jacobian = state_at(q)
+    safety = make(period=period, max_force=4.0)
+    command, displacement = safety.filter(
+        Command(target, rotation, True), state, q, dq, jacobian, np.concatenate((force, force))
+    )
+    here, box = state.tool_position, safety.workspace
+    assert np.isfinite(command.position).all()
+    # In the workspace, or on the way into it; never farther out than the tool is.
+    assert (command.position >= np.minimum(box.low, here) - 1e-9).all()
+    assert (command.position <= np.maximum(box.high, here) + 1e-9).all()
+    assert np.abs(command.position - here).max() <= 0.05 + 1e-9
+    np.testing.assert_allclose(command.rotation @ command.rotation.T, np.eye(3), atol=1e-9)
+    turned = np.linalg.norm(rotation_error(command.rotation, state.tool_rotation))
+    assert turned <= MAX_ROTATION + 1e-6
+    velocity = displacement / period
+    assert (np.abs(velocity) <= FR3.conservative_velocity + 1e-9).all()
+    most = np.maximum(dq + FR3.acceleration_max * period, 0.0)
+    least = np.minimum(dq - FR3.acceleration_max * period, 0.0)
+    assert (velocity <= most + 1e-9).all()
+    assert (velocity >= least - 1e-9).all()
     after = q + displacement
     assert (after <= np.maximum(FR3.conservative_max, q) + 1e-9).all()
     assert (after >= np.minimum(FR3.conservative_min, q) - 1e-9).all()
+    if np.linalg.norm(force) > 4.0:
+        np.testing.assert_allclose(command.position, here)
+        assert WRENCH in safety.latest
+    assert safety.changed == bool(safety.latest)
+
+
+@given(arrays(np.float32, 4, elements=st.floats(width=32)))
+def test_whatever_the_policy_says_the_action_is_finite_and_within_one(action: Any) -> None:
+    assert (np.abs(make().action(action)) <= 1.0).all()

@@ -64,6 +64,17 @@ def rotation_error(target: Float64, current: Float64) -> Float64:
     return 2.0 * np.arctan2(sine, w) / sine * np.array([x, y, z])
 
 
+def rotation_of(vector: Float64) -> Float64:
+    """Rotation matrix `(3, 3)` of a rotation vector `(3,)` in rad (Rodrigues' formula)."""
+    x, y, z = vector
+    angle = np.sqrt(x * x + y * y + z * z)
+    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    if angle < 1e-9:
+        return np.eye(3) + cross
+    half = np.sin(angle / 2) / angle
+    return np.eye(3) + np.sin(angle) / angle * cross + 2.0 * half * half * (cross @ cross)
+
+
 # Tool pointing straight down, fingers opening along y: the orientation at the home position.
 TOOL_DOWN = np.diag([1.0, -1.0, -1.0])
 

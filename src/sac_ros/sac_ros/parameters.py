@@ -117,6 +117,8 @@ def _checked(field: dataclasses.Field[Any], value: Any) -> Any:
     meta = field.metadata
     if meta["choices"] and value not in meta["choices"]:
         raise ValueError
+    if isinstance(value, float) and math.isnan(value):  # no range keeps it out
+        raise ValueError
     if not isinstance(field.default, tuple):
         return value
     low = -math.inf if meta["minimum"] is None else meta["minimum"]

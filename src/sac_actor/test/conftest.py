@@ -1,0 +1,40 @@
+"""What the actor's tests share: a ROS domain of their own, and nodes that end with the test."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+
+import pytest
+import rclpy
+from rclpy.node import Node
+
+# Before any test uses ROS. Up to 101 a domain has ports below the ephemeral ones.
+os.environ["ROS_DOMAIN_ID"] = str(random.SystemRandom().randint(1, 101))
+os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+
+
+@pytest.fixture
+def context() -> Iterator[rclpy.Context]:
+    """A ROS context that ends with the test."""
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    yield context
+    rclpy.shutdown(context=context)
+
+
+@pytest.fixture
+def node(context: rclpy.Context) -> Iterator[Node]:
+    """The node under test, that no executor spins."""
+    node = Node("actor", context=context)
+    yield node
+    node.destroy_node()
+
+
+@pytest.fixture
+def robot(context: rclpy.Context) -> Iterator[Node]:
+    """A node that stands where the robot's are."""
+    node = Node("robot", context=context)
+    yield node
+    node.destroy_node()
