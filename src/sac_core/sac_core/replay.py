@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -60,6 +61,18 @@ class RowLayout:
     @cached_property
     def row_size(self) -> int:
         return 2 * self.observation_size + self.action_size + 2
+
+
+def set_generator_state(generator: np.random.Generator, state: Mapping[str, Any]) -> None:
+    """Restores what ``generator.bit_generator.state`` gave.
+
+    Raises:
+        ValueError: the state belongs to another kind of generator or is incomplete.
+    """
+    try:
+        generator.bit_generator.state = state
+    except (TypeError, KeyError, ValueError, OverflowError) as error:
+        raise ValueError(f"not a state of a PCG64 generator: {error}") from error
 
 
 class ReplayBuffer:
@@ -159,10 +172,21 @@ class ReplayBuffer:
         with self._lock:
             if not len(self):
                 raise ValueError("cannot sample from an empty replay buffer: insert rows first")
-            indices = self._rng.integers(0, len(self), size=n)
-            if self._first:
-                indices = (indices + self._first) % self.capacity
-            return self._rows.take(indices, axis=0)
+            return self._take(self._rng.integers(0, len(self), size=n))
+
+    def take(self, indices: npt.NDArray[np.int64]) -> FloatArray:
+        """Rows by their age, (n, row_size) float32, a copy.
+
+        Args:
+            indices: (n,), 0 for the oldest row; beyond the newest, that one is taken.
+        """
+        with self._lock:  # the buffer may be shorter than when its length was asked for
+            return self._take(np.minimum(indices, len(self) - 1))
+
+    def _take(self, indices: npt.NDArray[np.int64]) -> FloatArray:
+        if self._first:
+            indices = (indices + self._first) % self.capacity
+        return self._rows.take(indices, axis=0)
 
     def rng_state(self) -> dict[str, Any]:
         """State of the generator that draws samples, JSON-able."""
@@ -176,10 +200,7 @@ class ReplayBuffer:
             ValueError: the state belongs to another kind of generator or is incomplete.
         """
         with self._lock:
-            try:
-                self._rng.bit_generator.state = state
-            except (TypeError, KeyError, ValueError, OverflowError) as error:
-                raise ValueError(f"not a state of the replay's PCG64 generator: {error}") from error
+            set_generator_state(self._rng, state)
 
     def _to_rows(
         self,

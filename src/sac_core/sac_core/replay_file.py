@@ -177,6 +177,17 @@ class ReplayFile(ReplayBuffer):
         """
         self._commit(self._inserted)
 
+    def rewind(self, inserted: int) -> None:
+        """Forget the rows numbered `inserted` and above, as if they had not been inserted.
+
+        Raises:
+            OSError: the disk does not take it; they are forgotten until the file is opened again.
+        """
+        with self._lock:
+            self._inserted = min(self._inserted, inserted)
+            self._first = min(self._first, self._inserted)
+        self.commit()
+
     def sync(self) -> None:
         """Have everything written to the disk itself."""
         os.fdatasync(self._file)

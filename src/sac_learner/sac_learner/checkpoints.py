@@ -55,26 +55,29 @@ class Checkpoints:
 
     def load(self, checkpoint: Checkpoint) -> int:
         """Put agent and random state back to a checkpoint; its step. Raises ValueError."""
-        agent, replay, task = self._training.agent, self._storage.replay, self._storage.task
-        if agent is None or replay is None:
+        agent, storage = self._training.agent, self._storage
+        if agent is None or storage.replay is None or storage.mixture is None:
             raise ValueError(
                 "sizes are not known yet: wait for the first actor, or set observation_size and "
                 "action_size"
             )
         theirs = checkpoint.metadata["task"]
-        if task and theirs and theirs != task:
+        if storage.task and theirs and theirs != storage.task:
             raise ValueError(
-                f"{checkpoint.path}: its task is {theirs!r}, this learner's is {task!r}"
+                f"{checkpoint.path}: its task is {theirs!r}, this learner's is {storage.task!r}"
             )
-        state, generator = (
-            checkpoint.metadata.get(name) for name in ("agent", "replay_random_state")
+        state, generator, of_demonstrations = (
+            checkpoint.metadata.get(name)
+            for name in ("agent", "replay_random_state", "demonstrations_random_state")
         )
         if checkpoint.state is None or not isinstance(state, dict) or generator is None:
             raise ValueError(
                 f"{checkpoint.path} holds a policy only; expected a whole checkpoint (step_…)"
             )
         agent.load_state(checkpoint.state, state)
-        replay.set_rng_state(generator)
+        storage.replay.set_rng_state(generator)
+        if of_demonstrations is not None:
+            storage.mixture.set_rng_state(of_demonstrations)
         self.last_saved_step = agent.step
         self._training.count_anew()
         return agent.step
@@ -101,13 +104,14 @@ class Checkpoints:
 
     def save(self) -> Path:
         """Save a checkpoint; OSError if the disk does not take it, ValueError if it is unfit."""
-        agent, replay = self._training.agent, self._storage.replay
-        assert agent is not None and replay is not None
+        agent, storage = self._training.agent, self._storage
+        assert agent is not None and storage.replay is not None and storage.mixture is not None
         tensors, agent_metadata = agent.state()
         policy, step = agent.policy_tensors(), agent.step
         metadata = self._metadata() | {
             "agent": agent_metadata,
-            "replay_random_state": replay.rng_state(),
+            "replay_random_state": storage.replay.rng_state(),
+            "demonstrations_random_state": storage.mixture.rng_state(),
         }
         self.last_saved_step = step
         kept = self._node.parameters.checkpoints_kept

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -104,7 +104,7 @@ class Intake:
             ],
         }
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: Mapping[str, Any]) -> None:
         """Go on with the cursors of `state`."""
         self.cursors = {
             (one["actor_id"], one["session"]): Cursor(**{name: one[name] for name in STORED})

@@ -26,6 +26,7 @@ from sac_core.checkpoint import Checkpoint, load_checkpoint
 from sac_core.replay_file import ReplayFileError, read_replay_header
 from sac_learner import device
 from sac_learner.checkpoints import Checkpoints
+from sac_learner.demonstrations import Preloaded, preload
 from sac_learner.judge import Judge
 from sac_learner.metrics import Metrics
 from sac_learner.parameters import Parameters
@@ -55,6 +56,7 @@ class Learner(node.SacNode[Parameters]):
         self.directory: RunDirectory | None = None
         self._metrics: Metrics | None = None
         self._publisher: PolicyPublisher | None = None
+        self._preloaded: Preloaded | None = None
         self._entities: list[tuple[Callable[[Any], Any], Any]] = []
         self._wake = threading.Event()  # something came in
         self._next_publication = 0.0
@@ -107,7 +109,7 @@ class Learner(node.SacNode[Parameters]):
 
     def _make_or_resume(self, directory: RunDirectory) -> None:
         """Agent and replay, as far as they are known: of an earlier start, or of the parameters."""
-        storage = self._storage
+        p, storage = self.parameters, self._storage
         sizes, origin = storage.sizes, "the learner's parameters"
         if directory.replay_file.exists():
             try:
@@ -123,6 +125,11 @@ class Learner(node.SacNode[Parameters]):
         if checkpoint is not None and not all(sizes):
             metadata = checkpoint.metadata
             sizes, origin = (metadata["observation_size"], metadata["action_size"]), "checkpoint"
+        if p.preload_rlds_path:
+            self._preloaded = preload(p.preload_rlds_path, sizes, storage.task, self.get_logger())
+            storage.task = self._preloaded.task
+            if not all(sizes):
+                sizes, origin = self._preloaded.sizes, "the demonstrations"
         if all(sizes):
             self._make_agent(sizes, origin)
         if checkpoint is not None:
@@ -148,7 +155,8 @@ class Learner(node.SacNode[Parameters]):
         """Networks and replay for these sizes; `origin` is who said so."""
         assert self.directory is not None
         p = self.parameters
-        self._storage.open(self.directory.replay_file, p.replay_capacity, sizes, p.seed, origin)
+        rows = self._preloaded.rows if self._preloaded is not None else None
+        self._storage.open(self.directory.path, p.replay_capacity, sizes, p.seed, origin, rows)
         self._training.agent = SACAgent(*sizes, p.sac_config(sizes[1]), p.seed, str(self.device))
         self.get_logger().info(
             f"{sizes[0]} observations, {sizes[1]} actions (from {origin}); replay of "
@@ -281,9 +289,9 @@ class Learner(node.SacNode[Parameters]):
         self._report.period(self._metrics)
         self._checkpoints.save_unsaved()
         self.curve.finish()
-        if self._storage.replay is not None:
+        if self._storage.experience is not None:
             with contextlib.suppress(OSError):  # it has been said
-                self._storage.replay.sync()
+                self._storage.experience.sync()
         assert self.directory is not None
         self.get_logger().info(f"Run folder: {self.directory.path}")
 

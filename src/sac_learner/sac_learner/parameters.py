@@ -39,6 +39,16 @@ class Parameters(NodeParameters):
         300, "Transitions from actors before training starts", minimum=1
     )
     replay_capacity: int = parameter(1_000_000, "Transitions kept; the oldest go", minimum=1)
+    preload_rlds_path: str = parameter(
+        "", "RLDS dataset of demonstrations, or several with : between them; empty = none"
+    )
+    demo_ratio: float = parameter(
+        0.5,
+        "Share of demonstrations in each batch, once there are any; 0 = one buffer for all",
+        minimum=0.0,
+        maximum=1.0,
+        live=True,
+    )
     batch_size: int = parameter(256, "Transitions per critic update", minimum=1)
     utd_ratio: int = parameter(8, "Critic updates per learner step", minimum=1)
     max_updates_per_step: float = parameter(

@@ -27,6 +27,7 @@ from sac_ros.node import SacNode
 
 ACK_PERIOD = 0.01  # s between two acknowledgements; those in between go out after a learner step
 EPISODES_AVERAGED = 20
+STEPS_AVERAGED = 1000  # for the share of those that a person chose
 
 
 class Receiver:
@@ -36,6 +37,8 @@ class Receiver:
         refused: batches that could not be used.
         last_batch: when one came that could (monotonic s).
         staleness: learner steps between the newest transition's policy and its arrival.
+        episode_return: mean over the last episodes; NaN before the first.
+        human_share: of the newest rows, those that a person chose.
         unacknowledged: whether an acknowledgement is still to be published.
     """
 
@@ -52,6 +55,8 @@ class Receiver:
         self.refused = 0
         self.last_batch = time.monotonic()
         self.staleness = 0.0
+        self.episode_return = math.nan
+        self.human_share = 0.0
         self.unacknowledged = False
         self._acknowledged = -math.inf
         self._node = node
@@ -63,11 +68,7 @@ class Receiver:
         self._publish: Callable[[TransitionAck], None] = lambda ack: None
         self._episode_returns: dict[Key, float] = {}  # of episodes under way
         self._returns: collections.deque[float] = collections.deque(maxlen=EPISODES_AVERAGED)
-
-    @property
-    def episode_return(self) -> float:
-        """Mean over the last episodes; NaN before the first."""
-        return float(np.mean(self._returns)) if self._returns else math.nan
+        self._is_human: collections.deque[bool] = collections.deque(maxlen=STEPS_AVERAGED)
 
     def start(self, publish: Callable[[TransitionAck], None]) -> None:
         """Acknowledge by `publish` from now on, at once to begin with.
@@ -135,6 +136,8 @@ class Receiver:
         if not len(rows):
             return
         self._count_returns(key, rows)
+        self._is_human.extend((rows.source == TransitionBatch.SOURCE_HUMAN).tolist())
+        self.human_share = sum(self._is_human) / len(self._is_human)
         self.staleness = max(0.0, self._training.step - float(rows.policy_version[-1]))
 
     def _count_returns(self, key: Key, rows: Transitions) -> None:
@@ -148,6 +151,7 @@ class Receiver:
             total += reward
             if done:
                 self._returns.append(total)
+                self.episode_return = float(np.mean(self._returns))
                 total = 0.0
         self._episode_returns[key] = total
 

@@ -87,6 +87,8 @@ class Report:
         }
         for key in ("critic_loss", "actor_loss", "temperature", "entropy", "q_mean"):
             row[key] = f.get(key, math.nan)
+        row["human_share"] = self._receiver.human_share
+        row["demonstrations"] = self._demonstrations
         metrics.training(training.step, row)
         self._node.get_logger().info(self._line(row))
 
@@ -98,8 +100,24 @@ class Report:
             f"{row['update_to_data_ratio']:.2f} updates per transition; "
             f"critic loss {row['critic_loss']:.3g}, "
             f"actor loss {row['actor_loss']:.3g}, temperature {row['temperature']:.3g}; "
-            f"return {row['episode_return']:.1f}{self._evaluation()}"
+            f"return {row['episode_return']:.1f}{self._evaluation()}{self._people()}"
         )
+
+    def _people(self) -> str:
+        share = self._receiver.human_share
+        return f", {share:.0%} of the steps a person's" if share else ""
+
+    @property
+    def _demonstrations(self) -> int:
+        return self._storage.mixture.demonstrations if self._storage.mixture is not None else 0
+
+    @property
+    def _demo_ratio(self) -> float:
+        """Share of a batch that is drawn from demonstrations, as things are."""
+        mixture, p = self._storage.mixture, self._node.parameters
+        if mixture is None:
+            return 0.0
+        return mixture.demonstrations_in(p.batch_size, p.demo_ratio) / p.batch_size
 
     def _evaluation(self) -> str:
         if not self._evaluations.count:
@@ -130,6 +148,10 @@ class Report:
             transitions_per_second=f.get("transitions_per_second", 0.0),
             steps_per_second=steps_per_second,
             critic_updates_per_second=steps_per_second * p.utd_ratio,
+            demonstrations=self._demonstrations,
+            demo_ratio=self._demo_ratio,
+            human_steps=storage.human_steps,
+            human_share=self._receiver.human_share,
             policy_staleness=self._receiver.staleness,
             critic_loss=f.get("critic_loss", 0.0),
             actor_loss=f.get("actor_loss", 0.0),
@@ -160,6 +182,8 @@ class Report:
             "batches_refused": self._receiver.refused,
             "missed": storage.intake.missed,
             "dropped_by_actors": storage.intake.dropped,
+            "demonstrations": self._demonstrations,
+            "human_steps": storage.human_steps,
             "step": self._training.step,
             "steps_per_second": f"{self._figures.get('steps_per_second', 0.0):.1f}",
         }

@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from sac_core.experience import REPLAY
 from sac_ros.parameters import UserError
 
 CONFIGURATION = "configuration.json"
@@ -59,7 +60,7 @@ class RunDirectory:
     @property
     def replay_file(self) -> Path:
         """Where the transitions are."""
-        return self.path / "replay.bin"
+        return self.path / REPLAY
 
     @property
     def checkpoints(self) -> Path:

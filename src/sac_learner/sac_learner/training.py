@@ -72,9 +72,9 @@ class Training:
 
     def do_step(self) -> None:
         """One learner step."""
-        agent, replay, p = self.agent, self._storage.replay, self._node.parameters
-        assert agent is not None and replay is not None
-        info = agent.update(replay.sample(p.batch_size * p.utd_ratio))
+        agent, mixture, p = self.agent, self._storage.mixture, self._node.parameters
+        assert agent is not None and mixture is not None
+        info = agent.update(mixture.sample(p.batch_size, p.utd_ratio, p.demo_ratio))
         self._names = list(info)
         self._infos.append(torch.stack(list(info.values())))
 
