@@ -14,7 +14,6 @@ from rclpy.time import Time
 
 from sac_actor.environment import Environment
 from sac_actor.queue import TransitionQueue, Unsent
-from sac_actor.refusals import Refusals
 from sac_core.policy import Policy
 from sac_msgs.msg import PolicyWeights, TransitionAck, TransitionBatch
 from sac_ros import qos
@@ -25,6 +24,7 @@ from sac_ros.codecs import (
     transitions_to_message,
 )
 from sac_ros.node import SacNode
+from sac_ros.refusals import Refusals
 
 RESEND_AFTER = 0.5  # s without any progress in the acknowledgements of what was sent; doubles …
 RESEND_AFTER_MOST = (

@@ -12,10 +12,10 @@ from sac_actor.environment import Environment, EpisodeCut, Interrupted, make_env
 from sac_actor.loop import EnvironmentLoop, Evaluation, Pace, evaluate
 from sac_actor.parameters import RobotParameters
 from sac_actor.queue import TransitionQueue
-from sac_actor.refusals import Refusals
 from sac_msgs.msg import ActorStatus
 from sac_ros import node, qos
 from sac_ros.parameters import parameter
+from sac_ros.refusals import Refusals
 
 AFTER_CUT = 1.0  # s between two attempts to begin an episode after one was cut
 MAX_FAULT = 512  # characters, as in ActorStatus.msg

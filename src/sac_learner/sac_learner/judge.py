@@ -9,12 +9,12 @@ from sac_learner.checkpoints import Checkpoints
 from sac_learner.evaluations import Evaluation, Evaluations, RememberedPolicies
 from sac_learner.metrics import Metrics
 from sac_learner.parameters import Parameters
-from sac_learner.refusals import Refusals
 from sac_learner.storage import Storage
 from sac_learner.training import Training
 from sac_msgs.msg import ActorStatus
 from sac_ros.codecs import check_actor_status, printable
 from sac_ros.node import SacNode
+from sac_ros.refusals import Refusals
 
 
 class Judge:
@@ -51,7 +51,9 @@ class Judge:
         try:
             check_actor_status(status)
         except ValueError as error:
-            self._refusals.say(f"status of {printable(status.actor_id)!r} ignored: {error}")
+            self._refusals.add(
+                "status", f"status of {printable(status.actor_id)!r} ignored: {error}"
+            )
             return
         self.policies.in_use(status.policy_version)
         success = status.evaluation_success_rate

@@ -32,7 +32,6 @@ from sac_learner.metrics import Metrics
 from sac_learner.parameters import Parameters
 from sac_learner.policy_publisher import PolicyPublisher
 from sac_learner.receiver import Receiver
-from sac_learner.refusals import Refusals
 from sac_learner.report import Report
 from sac_learner.run_directory import LearningCurve, RunDirectory
 from sac_learner.storage import Storage
@@ -42,6 +41,7 @@ from sac_msgs.srv import LoadCheckpoint, SaveCheckpoint
 from sac_ros import node, qos
 from sac_ros.codecs import printable
 from sac_ros.parameters import UserError
+from sac_ros.refusals import Refusals
 
 SILENCE = 5.0  # s without transitions before the log says what is missing
 CURVE_PERIOD = 60.0  # s between two drawings of the learning curve
@@ -63,7 +63,7 @@ class Learner(node.SacNode[Parameters]):
         self._complete = False
 
         sizes = p.observation_size, p.action_size
-        refusals = Refusals(self.get_logger())
+        refusals = Refusals(self)
         self._storage = Storage(self.get_logger(), p.task, sizes)
         self._training = Training(self, self._storage)
         self._receiver = Receiver(

@@ -12,7 +12,6 @@ import numpy as np
 
 from sac_learner.intake import Key
 from sac_learner.parameters import Parameters
-from sac_learner.refusals import Refusals
 from sac_learner.storage import Storage
 from sac_learner.training import Training
 from sac_msgs.msg import TransitionAck, TransitionBatch, TransitionCursor
@@ -24,6 +23,7 @@ from sac_ros.codecs import (
     transitions_from_message,
 )
 from sac_ros.node import SacNode
+from sac_ros.refusals import Refusals
 
 ACK_PERIOD = 0.01  # s between two acknowledgements; those in between go out after a learner step
 EPISODES_AVERAGED = 20
@@ -122,7 +122,9 @@ class Receiver:
     def _refuse(self, message: TransitionBatch, reason: str, now: float) -> None:
         """Count and name a batch that cannot be used, and acknowledge it, so that it ends."""
         self.refused += 1
-        self._refusals.say(f"batch of actor {printable(message.actor_id)!r} refused: {reason}")
+        self._refusals.add(
+            "batch", f"batch of actor {printable(message.actor_id)!r} refused: {reason}"
+        )
         if not is_identifier(message.actor_id) or message.first_sequence > MAX_COUNT:
             return  # nobody to answer
         key = message.actor_id, message.actor_session

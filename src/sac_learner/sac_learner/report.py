@@ -12,11 +12,11 @@ from sac_learner.evaluations import Evaluations
 from sac_learner.metrics import Metrics
 from sac_learner.parameters import Parameters
 from sac_learner.receiver import Receiver
-from sac_learner.refusals import Refusals
 from sac_learner.storage import Storage
 from sac_learner.training import Training
 from sac_msgs.msg import LearnerStatus
 from sac_ros.node import SacNode
+from sac_ros.refusals import Refusals
 
 RECENT = 10.0  # s for which an actor that was heard counts as there
 
@@ -189,9 +189,9 @@ class Report:
         }
         if storage.fault:
             return DiagnosticStatus.ERROR, storage.fault, values
-        values["last_refusal"] = self._refusals.last or "none"
-        if self._refusals.is_recent:
-            return DiagnosticStatus.ERROR, self._refusals.last, values
+        values["last_refusal"] = self._refusals.newest or "none"
+        if self._refusals.recent:
+            return DiagnosticStatus.ERROR, self._refusals.newest, values
         if storage.transitions == 0:
             return DiagnosticStatus.WARN, "no transitions yet", values
         return DiagnosticStatus.OK, self.state, values

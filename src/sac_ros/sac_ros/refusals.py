@@ -1,4 +1,4 @@
-"""What an actor refused of the messages that came: in its log, and in its diagnostics."""
+"""What a node refused of the messages that came: in its log, and in its diagnostics."""
 
 from __future__ import annotations
 
