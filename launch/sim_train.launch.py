@@ -27,6 +27,8 @@ ARGUMENTS = {
     ),
     "stop_at_success": ("0.95", "Success rate at which the run is complete, 0 = never"),
     "max_steps": ("200000", "Environment steps after which the run is complete, 0 = never"),
+    "preload_rlds_path": ("", "RLDS dataset of demonstrations; several with : between them"),
+    "demo_ratio": ("", "Share of demonstrations in each batch, 0 = one buffer for all"),
     "video": ("true", "Render evaluation.mp4 at the end"),
     "visuals": ("primitive", "Looks in video and camera: primitive or menagerie (meshes)"),
     "robot_type": ("fr3", "Arm: fr3 or fer"),

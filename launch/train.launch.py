@@ -21,6 +21,8 @@ LEARNER_ARGUMENTS = {
     "max_steps": (int, "Environment steps after which the run is complete, 0 = never"),
     "stop_at_success": (float, "Success rate at which the run is complete, 0 = never"),
     "max_updates_per_step": (float, "Critic updates per environment step at most, 0 = unbounded"),
+    "preload_rlds_path": (str, "RLDS dataset of demonstrations, or several with : between them"),
+    "demo_ratio": (float, "Share of demonstrations in each batch, 0 = one buffer for all"),
     "precision": (str, "Matrix products: float32 or bfloat16"),
     "device": (str, "PyTorch device"),
     "torch_threads": (int, "PyTorch threads, 0 = as many as cores"),
@@ -125,7 +127,10 @@ def nodes(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         name = f"{(task or env_id).replace('/', '_')}-{datetime.now():%Y%m%d-%H%M%S}"
     log_level = ["--log-level", LaunchConfiguration("log_level")]
     at_robots_pace = LaunchConfiguration("real_time").perform(context) == "true"
-    variants = ("", "_real_time") if at_robots_pace else ("",)
+    has_demonstrations = LaunchConfiguration("preload_rlds_path").perform(context) != ""
+    variants = [""]
+    variants += ["_real_time"] if at_robots_pace else []
+    variants += ["_demos"] if has_demonstrations else []
     autostart = {"autostart": ParameterValue(LaunchConfiguration("autostart"), value_type=bool)}
     started = []
     enclaves = []

@@ -7,7 +7,7 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sac_core.mixture import Mixture
@@ -53,6 +53,7 @@ def test_half_of_each_consecutive_batch_is_demonstrations() -> None:
     assert counts(rows, 256) == [{PRELOADED: 128, INTERVENTION: 0, EXPERIENCE: 128}] * 8
 
 
+@settings(deadline=None)
 @given(
     preloaded=st.integers(0, 50),
     interventions=st.integers(0, 50),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sac_learner.intake import Cursor, Intake
@@ -119,6 +119,7 @@ def test_the_number_of_sessions_that_are_remembered_is_bounded() -> None:
     assert again.rejected == 10
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_any_order_of_losses_and_repeats_delivers_every_row_exactly_once(
     data: st.DataObject,
