@@ -118,11 +118,15 @@ class FrankaEnvironment:
                 )
             self._spin()
         future = client.call_async(ResetEpisode.Request(task=self.name, seed=seed))
-        while not future.done():
-            if time.monotonic() > deadline:
-                client.remove_pending_request(future)
-                raise EpisodeCut(f"the episode's start was not reached in {RESET_TIMEOUT:g} s")
-            self._spin()
+        try:
+            while not future.done():
+                if time.monotonic() > deadline:
+                    raise EpisodeCut(f"the episode's start was not reached in {RESET_TIMEOUT:g} s")
+                self._spin()
+                self.topics.check_time()  # whoever was asked may be gone with the robot's time
+        except (EpisodeCut, Interrupted):
+            client.remove_pending_request(future)
+            raise
         response = future.result()
         if response is None or not response.success:
             raise EpisodeCut(f"no start: {response.message if response else 'service failed'}")

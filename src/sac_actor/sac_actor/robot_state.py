@@ -128,12 +128,16 @@ class RobotTopics:
     def _name(self, topic: str) -> str:
         return self.node.resolve_topic_name(topic)
 
+    def check_time(self) -> None:
+        """Raise EpisodeCut once after the robot's time went back."""
+        if self.input.went_back:
+            self.input.went_back = False
+            raise EpisodeCut("the robot's time went back: was it started anew?")
+
     def _check(self, moving: bool) -> None:
         """Raise what stands in the way of going on."""
+        self.check_time()
         known = self.input
-        if known.went_back:
-            known.went_back = False
-            raise EpisodeCut("the robot's time went back: was it started anew?")
         now = time.monotonic()
         missed = now > self._patience
         if missed and now - self._heard > self._state_timeout:
