@@ -29,6 +29,7 @@ import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
+from sac_actor.behaviour import Learnt
 from sac_actor.environment import Environment, GymEnvironment
 from sac_actor.franka import FrankaEnvironment
 from sac_actor.loop import EnvironmentLoop
@@ -92,9 +93,9 @@ def policy(observations: int, actions: int) -> Policy:
 def loop(env: Environment) -> Callable[[], object]:
     """One step of the actor's loop."""
     queue = TransitionQueue(2000, env.observation_size, env.action_size)
-    actor = EnvironmentLoop(env, queue, random_steps=0, seed=0)
-    actor.policy = policy(env.observation_size, env.action_size)
-    return actor.step
+    learnt = Learnt(env.action_size, random_steps=0, seed=0)
+    learnt.policy = policy(env.observation_size, env.action_size)
+    return EnvironmentLoop(env, queue, learnt, seed=0).step
 
 
 class Bridge:

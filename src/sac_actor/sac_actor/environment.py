@@ -66,6 +66,11 @@ class Environment(Protocol):
     specification: Specification  # what the numbers of both mean
     paces_itself: bool  # whether `step` takes as long as the world does
 
+    @property
+    def stamp(self) -> int | None:
+        """Time of the newest state in ns, as the robot counts it; None: there is no such time."""
+        ...
+
     def reset(self, seed: int | None = None) -> Float32:
         """Start an episode; its first observation."""
         ...
@@ -81,6 +86,14 @@ class Environment(Protocol):
     @property
     def clips(self) -> Clips:
         """What was changed of what actions asked for."""
+        ...
+
+    def announce(self, source: int) -> None:
+        """Who chooses the actions that follow (SOURCE_*), for whoever watches."""
+        ...
+
+    def demonstrator(self, random: np.random.Generator) -> Callable[[], Float32]:
+        """What chooses the actions of one scripted demonstration; UserError if there is none."""
         ...
 
     def diagnose(self) -> dict[str, object]:
@@ -101,6 +114,7 @@ class GymEnvironment:
     """
 
     paces_itself = False
+    stamp = None
 
     def __init__(self, env_id: str) -> None:
         level = gymnasium.logger.min_level
@@ -172,6 +186,15 @@ class GymEnvironment:
         """Nothing is: the environment's own bounds are those of the action."""
         return Clips()
 
+    def announce(self, source: int) -> None:
+        """Nobody watches."""
+
+    def demonstrator(self, random: np.random.Generator) -> Callable[[], Float32]:
+        """There is none; UserError."""
+        raise UserError(
+            f"environment {self.name!r} has no scripted demonstrator: give a task that has one"
+        )
+
     def diagnose(self) -> dict[str, object]:
         """Nothing to say."""
         return {}
@@ -182,13 +205,22 @@ class GymEnvironment:
 
 
 def make_environment(
-    node: Node, parameters: RobotParameters, env_id: str, go_on: Callable[[], bool]
+    node: Node,
+    parameters: RobotParameters,
+    env_id: str,
+    go_on: Callable[[], bool],
+    judged_by_person: bool = False,
 ) -> Environment:
     """The task on the robot's topics that `parameters` name, else Gymnasium's `env_id`.
 
-    Raises UserError for what does not exist or cannot be loaded.
+    `judged_by_person`: neither reward nor success are asked of the task. Raises UserError for what
+    does not exist or cannot be loaded.
     """
     if not parameters.task:
+        if judged_by_person:
+            raise UserError(
+                f"reward_from 'human' is for tasks on a robot: environment {env_id!r} has a reward"
+            )
         return GymEnvironment(env_id)
     try:
         from sac_actor.franka import FrankaEnvironment  # needs the robot's interface packages
@@ -197,4 +229,4 @@ def make_environment(
             f"task {parameters.task!r} needs franka_msgs of franka_ros2, which cannot be loaded: "
             f"{error}"
         ) from error
-    return FrankaEnvironment(node, parameters, go_on)
+    return FrankaEnvironment(node, parameters, go_on, judged_by_person)

@@ -44,12 +44,16 @@ class FrankaEnvironment:
         node: Node,
         parameters: RobotParameters,
         go_on: Callable[[], bool],
+        judged_by_person: bool = False,
     ) -> None:
         p = parameters
         try:
             self.task = make_task(p.task)
         except ValueError as error:
             raise UserError(str(error)) from error
+        if p.max_episode_steps > 0:
+            self.task.max_episode_steps = p.max_episode_steps
+        self._judged_by_person = judged_by_person
         self.name = self.task.name
         self.observation_size = self.task.observation_size
         self.action_size = self.task.action_size
@@ -190,12 +194,16 @@ class FrankaEnvironment:
 
     def _outcome(self) -> Step:
         state = self._state
+        observation = self.task.observe(state)
+        at_limit = self._steps >= self.task.max_episode_steps
+        if self._judged_by_person:
+            return Step(observation, 0.0, terminated=False, truncated=at_limit, success=None)
         success = self.task.success(state)
         return Step(
-            observation=self.task.observe(state),
+            observation=observation,
             reward=self.task.reward(state),
             terminated=success,
-            truncated=self._steps >= self.task.max_episode_steps and not success,
+            truncated=at_limit and not success,
             success=success,
         )
 
@@ -208,6 +216,23 @@ class FrankaEnvironment:
     def clips(self) -> Clips:
         """What the safety filter changed so far."""
         return Clips(self.safety.changed, self.safety.clips)
+
+    @property
+    def stamp(self) -> int | None:
+        """Stamp of the newest joint state, ns."""
+        return self._joints.stamp if self._joints is not None else None
+
+    def announce(self, source: int) -> None:
+        """Markers say who acts."""
+        self._markers.acting = source
+
+    def demonstrator(self, random: np.random.Generator) -> Callable[[], Float32]:
+        """The task's, at the robot's state; UserError if the task has none."""
+        try:
+            demonstrator = self.task.demonstrator(random)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+        return lambda: demonstrator.act(self._state)
 
     def diagnose(self) -> dict[str, object]:
         """Values for /diagnostics."""

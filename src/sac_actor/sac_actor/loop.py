@@ -8,12 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sac_actor.behaviour import SOURCE_HUMAN, SOURCE_POLICY, Behaviour, Choice
 from sac_actor.environment import Environment, EpisodeCut, Float32, Step
+from sac_actor.marks import Kind, Mark, Marks
 from sac_actor.queue import TransitionQueue
 from sac_core.policy import Policy
-
-SOURCE_RANDOM = 0
-SOURCE_POLICY = 1
 
 
 @dataclass(frozen=True)
@@ -64,6 +63,7 @@ def evaluate(
     returns: list[float] = []
     lengths: list[int] = []
     outcomes: list[bool | None] = []
+    environment.announce(SOURCE_POLICY)
     for episode in range(episodes):
         observation = environment.reset(seed if episode == 0 else None)
         episode_return, length, done = 0.0, 0, False
@@ -111,35 +111,75 @@ class Pace:
         self._due += 1.0 / rate
 
 
-class EnvironmentLoop:
-    """Acts in one environment and appends every transition to a queue.
+@dataclass
+class Episode:
+    """What is known of one episode while it runs, and at its end."""
 
-    Random actions for the first `random_steps` steps and until there is a policy, then the policy
-    with its own exploration noise.
-    """
+    number: int  # within the session, from 0
+    first_sequence: int
+    operator_name: str = ""  # who acted or judged last
+    length: int = 0  # steps
+    human_steps: int = 0
+    episode_return: float = 0.0
+    terminated: bool = False
+    truncated: bool = False
+    discarded: bool = False
+    success: bool | None = None  # None: nobody knows
+
+
+class Witness:
+    """Is told what the loop does. Here nobody looks; the node's tells it to a recorder."""
+
+    def started(self, episode: Episode) -> None:
+        """The environment is at its first state."""
+
+    def stepped(self, sequence: int) -> None:
+        """The queue holds a new row under this number."""
+
+    def ended(self, episode: Episode) -> None:
+        """It is over: terminated, or truncated for whatever reason."""
+
+
+def cut_short(step: Step) -> Step:
+    """A step after which an episode does not go on: nobody knows how it would have ended."""
+    return step if step.terminated else step._replace(truncated=True, success=None)
+
+
+class EnvironmentLoop:
+    """Acts in one environment as a behaviour chooses, and appends every transition to a queue."""
 
     def __init__(
         self,
         environment: Environment,
         queue: TransitionQueue,
-        random_steps: int,
+        behaviour: Behaviour,
         seed: int,
+        witness: Witness | None = None,
+        judged_by_person: bool = False,
     ) -> None:
         self.environment = environment
         self.queue = queue
-        self.random_steps = random_steps
-        self.policy: Policy | None = None
+        self.behaviour = behaviour
+        self.marks = Marks(behaviour.waits_for_start)
         self.steps = 0
+        self.human_steps = 0
         self.episodes = 0
+        self.episodes_kept = 0  # not discarded
+        self.source: int | None = None  # of the newest action; None: no episode is under way
+        self.resetting = False
         self.last_return = float("nan")
         self.last_length = 0
-        self.last_success: bool | None = None
+        self._witness = witness or Witness()
+        self._judged_by_person = judged_by_person
         self._seed: int | None = seed
-        self._rng = np.random.default_rng(seed)
         self.go_on: Callable[[], bool] = lambda: True  # no: the step under way ends the episode
         self._observation: Float32 | None = None  # None: a new episode begins with the next step
-        self._episode_return = 0.0
-        self._episode_length = 0
+        self._episode = Episode(0, 0)
+
+    @property
+    def under_way(self) -> bool:
+        """Whether the next step belongs to an episode that has begun."""
+        return self._observation is not None
 
     def abandon_episode(self) -> None:
         """Begin a new episode with the next step (after a pause or an evaluation).
@@ -147,72 +187,108 @@ class EnvironmentLoop:
         The last transition of one that was under way counts as truncated, unless it has been sent.
         """
         if self._observation is not None:
-            self._observation = None
             self.queue.truncate_newest()
             self.environment.hold()
+            self._end_episode(None)
 
     def step(self) -> bool:
         """One environment step; whether it ended the episode.
 
-        When `go_on` says no meanwhile, the step is the episode's last, as truncated. When the
-        environment cuts the episode, what is known of the last transition is kept, as
-        truncated, and EpisodeCut goes on to the caller.
+        When `go_on` says no meanwhile, or a person marks the episode, the step is the episode's
+        last. When the environment cuts the episode, what is known of the last transition is kept,
+        as truncated, and EpisodeCut goes on to the caller.
         """
-        if self._observation is None:
-            self._begin_episode()
+        if self._observation is None and not self._begin_episode():
+            return False
         observation = self._observation
         assert observation is not None
-        action, source, version = self._choose(observation)
+        choice = self.behaviour.choose(observation, self.steps)
+        self.source = choice.source
+        self.environment.announce(choice.source)
         try:
-            step = self.environment.step(action)
+            step = self.environment.step(choice.action)
         except EpisodeCut as cut:
-            if cut.last is not None:
-                last = cut.last._replace(truncated=not cut.last.terminated)
-                self._keep(observation, action, last, source, version)
-            self._end_episode()
+            last, mark = cut.last, self.marks.settle(over=True)
+            if last is not None:
+                last = self._judged(cut_short(last), mark)
+                self._keep(observation, choice, last)
+            self._end_episode(last, mark)
             raise
         if not self.go_on():
             self.environment.hold()
-            step = step._replace(truncated=not step.terminated)
-        self._keep(observation, action, step, source, version)
+            step = cut_short(step)
+        mark = self.marks.settle(over=step.terminated or step.truncated)
+        step = self._judged(step, mark)
+        self._keep(observation, choice, step)
         self._observation = step.observation
         done = step.terminated or step.truncated
         if done:
-            self.last_success = step.success
-            self._end_episode()
+            self._end_episode(step, mark)
         return done
 
-    def _keep(
-        self, observation: Float32, action: Float32, step: Step, source: int, version: int
-    ) -> None:
-        self.queue.append(
+    def _judged(self, step: Step, mark: Mark | None) -> Step:
+        """A step with what a person said of it, if anything: then it is the last."""
+        if mark is None:
+            return step
+        if mark.kind not in (Kind.SUCCESS, Kind.FAILURE):
+            return cut_short(step)
+        success = mark.kind == Kind.SUCCESS
+        if self._judged_by_person:
+            return Step(step.observation, float(success), True, False, success)
+        return step._replace(truncated=not step.terminated, success=success)
+
+    def _keep(self, observation: Float32, choice: Choice, step: Step) -> None:
+        sequence = self.queue.append(
             observation,
-            action,
+            choice.action,
             step.reward,
             step.observation,
             step.terminated,
             step.truncated,
-            source,
-            version,
+            choice.source,
+            choice.policy_version,
         )
         self.steps += 1
-        self._episode_return += step.reward
-        self._episode_length += 1
+        episode = self._episode
+        episode.length += 1
+        episode.episode_return += step.reward
+        if choice.source == SOURCE_HUMAN:
+            self.human_steps += 1
+            episode.human_steps += 1
+            episode.operator_name = choice.operator_name or episode.operator_name
+        self._witness.stepped(sequence)
 
-    def _end_episode(self) -> None:
+    def _end_episode(self, last: Step | None, mark: Mark | None = None) -> None:
+        """The episode is over; `last` is its last step, where that is known."""
+        self.marks.end()
+        self._observation = self.source = None
+        episode = self._episode
+        episode.terminated = last is not None and last.terminated
+        episode.truncated = not episode.terminated
+        episode.success = None if last is None else last.success
+        episode.discarded = not (episode.success or self.behaviour.keeps_failures)
+        if mark is not None:
+            episode.operator_name = mark.operator_name or episode.operator_name
+            episode.discarded |= mark.kind == Kind.DISCARD
         self.episodes += 1
-        self.last_return, self.last_length = self._episode_return, self._episode_length
-        self._observation = None
+        self.episodes_kept += not episode.discarded
+        self.last_return, self.last_length = episode.episode_return, episode.length
+        self._witness.ended(episode)
 
-    def _begin_episode(self) -> None:
-        self._observation = self.environment.reset(self._seed)
+    def _begin_episode(self) -> bool:
+        """Have the environment make a start; no if a person stopped it meanwhile."""
+        self.resetting = True
+        try:
+            observation = self.environment.reset(self._seed)
+        finally:
+            self.resetting = False
         self._seed = None  # Gymnasium's own generator goes on from the first seed
-        self._episode_return, self._episode_length = 0.0, 0
-
-    def _choose(self, observation: Float32) -> tuple[Float32, int, int]:
-        """Action `(action_size,)` in [-1, 1], its source, and the version of its policy."""
-        if self.policy is None or self.steps < self.random_steps:
-            size = self.environment.action_size
-            return self._rng.uniform(-1.0, 1.0, size).astype(np.float32), SOURCE_RANDOM, 0
-        action = self.policy.sample(observation, self._rng)
-        return action, SOURCE_POLICY, self.policy.version
+        operator_name = self.marks.begin()
+        if operator_name is None:
+            self.environment.hold()
+            return False
+        self._observation = observation
+        self._episode = Episode(self.episodes, self.queue.next, operator_name)
+        self.behaviour.begin()
+        self._witness.started(self._episode)
+        return True

@@ -1,4 +1,4 @@
-"""What the policy does, for rviz: workspace, target and measured tool position, action, reward.
+"""What the actor does, for rviz: workspace, target and measured position, action, reward, who acts.
 
 A target that the safety filter had to change is red, and the text says what was wrong with it.
 """
@@ -13,6 +13,7 @@ from rclpy.node import Node
 from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
+from sac_actor.behaviour import SOURCE_HUMAN, SOURCE_POLICY, SOURCE_RANDOM, SOURCE_SCRIPTED
 from sac_actor.safety import Workspace
 from sac_envs.robots import Float64
 from sac_envs.task import RobotState
@@ -36,6 +37,15 @@ def _point(position: Float64) -> Point:
     return Point(x=x, y=y, z=z)
 
 
+# Who acts: in words, and the colour of the action.
+ACTING = {
+    SOURCE_RANDOM: ("random actions", _color(0.5, 0.5, 0.5, 0.9)),
+    SOURCE_POLICY: ("policy", _color(0.9, 0.5, 0.1, 0.9)),
+    SOURCE_HUMAN: ("a person acts", _color(0.8, 0.1, 0.7, 0.9)),
+    SOURCE_SCRIPTED: ("scripted demonstration", _color(0.1, 0.4, 0.9, 0.9)),
+}
+
+
 class EpisodeMarkers:
     """Publishes `sac/actor/markers` at most every 0.1 s, and only while somebody looks."""
 
@@ -46,6 +56,7 @@ class EpisodeMarkers:
         self._due = 0.0
         self._clips: tuple[str, ...] = ()
         self._clips_shown_until = 0.0
+        self.acting = SOURCE_POLICY  # of the step that is shown next
         self._workspace = self._make("workspace", Marker.CUBE, _color(0.2, 0.5, 0.9, 0.08))
         middle = (workspace.low + workspace.high) / 2
         size = workspace.high - workspace.low
@@ -54,9 +65,9 @@ class EpisodeMarkers:
         scale.x, scale.y, scale.z = size.tolist()
         self._target = self._ball("target", ALLOWED)
         self._measured = self._ball("measured", _color(0.1, 0.7, 0.3, 0.9))
-        self._action = self._make("action", Marker.ARROW, _color(0.9, 0.7, 0.1, 0.9))
+        self._action = self._make("action", Marker.ARROW, ACTING[self.acting][1])
         self._action.scale.x, self._action.scale.y = 0.008, 0.016  # m: shaft and head
-        self._text = self._make("reward", Marker.TEXT_VIEW_FACING, _color(0.1, 0.1, 0.1, 1.0))
+        self._text = self._make("reward", Marker.TEXT_VIEW_FACING, ACTING[self.acting][1])
         self._text.pose.position = Point(x=0.0, y=0.0, z=0.95)
         self._text.scale.z = 0.05  # m, height of the letters
 
@@ -97,7 +108,9 @@ class EpisodeMarkers:
         self._target.pose.position = _point(target)
         self._measured.pose.position = _point(state.tool_position)
         self._action.points = [_point(state.tool_position), _point(target)]
-        self._text.text = f"reward {reward:.2f}\nreturn {so_far:.2f}"
+        who, color = ACTING[self.acting]
+        self._action.color = self._text.color = color
+        self._text.text = f"{who}\nreward {reward:.2f}\nreturn {so_far:.2f}"
         clipped = now < self._clips_shown_until
         self._target.color = CLIPPED if clipped else ALLOWED
         if clipped:

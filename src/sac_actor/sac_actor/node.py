@@ -7,19 +7,41 @@ from dataclasses import dataclass
 
 from diagnostic_msgs.msg import DiagnosticStatus
 
+from sac_actor.behaviour import (
+    BEHAVIOURS,
+    SOURCE_HUMAN,
+    SOURCE_POLICY,
+    SOURCE_RANDOM,
+    SOURCE_SCRIPTED,
+    Behaviour,
+    Learnt,
+    make_behaviour,
+)
 from sac_actor.delivery import Delivery
 from sac_actor.environment import Environment, EpisodeCut, Interrupted, make_environment
 from sac_actor.loop import EnvironmentLoop, Evaluation, Pace, evaluate
+from sac_actor.marks import Kind, Mark, Refused
 from sac_actor.parameters import RobotParameters
+from sac_actor.person import Person
 from sac_actor.queue import TransitionQueue
-from sac_msgs.msg import ActorStatus
+from sac_actor.reports import Reports
+from sac_msgs.msg import ActorStatus, TeleopAction
+from sac_msgs.srv import MarkEpisode
 from sac_ros import node, qos
+from sac_ros.codecs import check_mark, printable
 from sac_ros.parameters import parameter
 from sac_ros.refusals import Refusals
 
+MOMENT = 0.1  # s after which a waiting actor looks again
 AFTER_CUT = 1.0  # s between two attempts to begin an episode after one was cut
 MAX_FAULT = 512  # characters, as in ActorStatus.msg
-SILENCE = 10.0  # s between two reminders that there is no learner
+SILENCE = 10.0  # s between two reminders that there is no learner, or no recorder
+STATES = {
+    SOURCE_RANDOM: "random",
+    SOURCE_POLICY: "policy",
+    SOURCE_HUMAN: "human",
+    SOURCE_SCRIPTED: "scripted",
+}
 
 
 @dataclass(frozen=True)
@@ -34,6 +56,25 @@ class Parameters(RobotParameters):
         live=True,
     )
     random_steps: int = parameter(300, "Steps with random actions before the policy", minimum=0)
+    behaviour: str = parameter(
+        "policy",
+        "Who acts: the policy (a person may take over), the task's demonstrator, or a person alone",
+        choices=BEHAVIOURS,
+    )
+    reward_from: str = parameter(
+        "task",
+        "Who rewards: the task, or a person (1 on success, which ends the episode as failure does)",
+        choices=("task", "human"),
+    )
+    teleop_timeout: float = parameter(
+        0.5, "s after which a teleoperated action counts no more", minimum=0.05, maximum=10.0
+    )
+    max_episodes: int = parameter(
+        0, "Episodes that are not discarded after which the actor ends, 0 = never", minimum=0
+    )
+    wait_for_recorder: bool = parameter(
+        False, "No episode begins while nobody listens to sac/steps"
+    )
     flush_period: int = parameter(30, "Steps between two batches to the learner", minimum=1)
     queue_capacity: int = parameter(2000, "Transitions kept until acknowledged", minimum=1)
     apply_policy_at: str = parameter(
@@ -65,6 +106,8 @@ class Actor(node.SacNode[Parameters]):
         self._evaluations = 0
         self._evaluation = Evaluation(0, (float("nan"),), (0,), None)
         self._evaluating = False
+        self._waiting_for = ""  # what has to happen before an episode may begin
+        self._state_shown = ""
         self._fault = ""  # why the episode was cut, until one begins again
         self._cuts = 0
         self._next_evaluation = 0
@@ -76,22 +119,42 @@ class Actor(node.SacNode[Parameters]):
 
     def configure(self) -> None:
         p = self.parameters
-        self.environment = make_environment(self, p, p.env_id, self._goes_on)
+        by_person = p.reward_from == "human"
+        self.environment = make_environment(self, p, p.env_id, self._goes_on, by_person)
         if hasattr(self, "loop_"):  # configured once more: what is queued stays
             self.loop_.environment = self.environment
+            self.loop_.behaviour = self._make_behaviour()
             self.loop_.abandon_episode()
         else:
-            self.queue = TransitionQueue(
-                p.queue_capacity, self.environment.observation_size, self.environment.action_size
+            sizes = (self.environment.observation_size, self.environment.action_size)
+            self.queue = TransitionQueue(p.queue_capacity, *sizes)
+            self._learnt = Learnt(self.environment.action_size, p.random_steps, p.seed)
+            self._person = Person(self.environment.action_size, p.teleop_timeout)
+            self.reports = Reports(self, self.queue, p.behaviour)
+            self.loop_ = EnvironmentLoop(
+                self.environment,
+                self.queue,
+                self._make_behaviour(),
+                p.seed,
+                self.reports,
+                by_person,
             )
-            self.loop_ = EnvironmentLoop(self.environment, self.queue, p.random_steps, p.seed)
             self.loop_.go_on = self._goes_on
             self.delivery = Delivery(self, self.queue, p.flush_period, self._refusals)
             self._next_evaluation = p.eval_period
+        self.reports.open(self.environment)
         self.delivery.open(self.environment)
         self._status = self.create_publisher(
             ActorStatus, "sac/actor/status", qos.STATUS, qos_overriding_options=qos.OVERRIDABLE
         )
+        self._teleop = self.create_subscription(
+            TeleopAction,
+            "sac/teleop_action",
+            self._on_teleop,
+            qos.TELEOP_ACTION,
+            qos_overriding_options=qos.OVERRIDABLE,
+        )
+        self._mark_service = self.create_service(MarkEpisode, "~/mark_episode", self._on_mark)
         self._timer = self.create_timer(1.0, self._every_second)
         self.get_logger().info(
             f"Acting in {self.environment.name}: {self.environment.observation_size} observations, "
@@ -104,7 +167,14 @@ class Actor(node.SacNode[Parameters]):
             del self.environment
             self.destroy_timer(self._timer)
             self.destroy_publisher(self._status)
+            self.destroy_subscription(self._teleop)
+            self.destroy_service(self._mark_service)
             self.delivery.close()
+            self.reports.close()
+
+    def _make_behaviour(self) -> Behaviour:
+        p = self.parameters
+        return make_behaviour(p.behaviour, self.environment, self._learnt, self._person, p.seed)
 
     def _goes_on(self) -> bool:
         return self.active.is_set() and not self.stopping.is_set()
@@ -121,6 +191,8 @@ class Actor(node.SacNode[Parameters]):
 
     def _act(self) -> None:
         p = self.parameters
+        if not self.loop_.under_way and self._must_wait():
+            return
         if not self.environment.paces_itself:
             self._pace.wait(p.step_rate)
         episode_ended = self.loop_.step()
@@ -136,8 +208,42 @@ class Actor(node.SacNode[Parameters]):
             or (episode_ended and p.apply_policy_at == "episode")
         ):
             self._take_policy()
-        if episode_ended and p.eval_period > 0 and self._next_evaluation <= self.loop_.steps:
+        if self._state() != self._state_shown:
+            self._publish_status()
+        if episode_ended:
+            self._after_episode()
+
+    def _must_wait(self) -> bool:
+        """Whether no episode may begin yet; if so, the arm rests and a moment passes."""
+        waiting_for = ""
+        if self._lacks_recorder:
+            waiting_for = f"a recorder on {self.reports.topic}"
+        elif self.loop_.marks.waiting:
+            waiting_for = f"START on {self._mark_service.srv_name}"
+        if waiting_for != self._waiting_for:
+            self._waiting_for = waiting_for
+            self._publish_status()
+            if waiting_for:
+                self.environment.hold()
+                self.get_logger().info(f"Waiting for {waiting_for}")
+        if waiting_for and not self.loop_.marks.wait(MOMENT):
+            self.stopping.wait(MOMENT)
+        return bool(waiting_for)
+
+    @property
+    def _lacks_recorder(self) -> bool:
+        return self.parameters.wait_for_recorder and not self.reports.recorded
+
+    def _after_episode(self) -> None:
+        p = self.parameters
+        if 0 < p.max_episodes <= self.loop_.episodes_kept:
+            self.get_logger().info(f"Complete: {p.max_episodes} episodes")
+            self.stopping.set()
+        elif p.behaviour == "policy" and p.eval_period > 0 and self._evaluation_is_due():
             self._evaluate()
+
+    def _evaluation_is_due(self) -> bool:
+        return self._next_evaluation <= self.loop_.steps
 
     def _on_cut(self, reason: str) -> None:
         """Say why there is no episode, and wait a moment before the next attempt."""
@@ -150,19 +256,19 @@ class Actor(node.SacNode[Parameters]):
         self.stopping.wait(AFTER_CUT)
 
     def _take_policy(self) -> None:
-        self.loop_.policy = self.delivery.newest_policy
+        self._learnt.policy = self.delivery.newest_policy
 
     def _evaluate(self) -> None:
         """Episodes with the mean action of the newest weights; nothing of them is stored."""
         self._take_policy()
-        if self.loop_.policy is None:
+        if self._learnt.policy is None:
             return  # there will be an evaluation at the end of the first episode with weights
         p = self.parameters
         self._evaluating = True
         try:
             result = evaluate(
                 self.environment,
-                self.loop_.policy,
+                self._learnt.policy,
                 p.eval_episodes,
                 go_on=self._goes_on,
                 wanted=p.eval_success,
@@ -196,12 +302,52 @@ class Actor(node.SacNode[Parameters]):
         self.loop_.abandon_episode()
         self.delivery.finish()
         self._publish_status()
-        left = f", {len(self.queue)} rows not acknowledged" if len(self.queue) else ""
+        missed = self._expects_learner and len(self.queue) > 0
+        left = f", {len(self.queue)} rows not acknowledged" if missed else ""
         self.get_logger().info(
             f"Stopped after {self.loop_.steps} steps and {self.loop_.episodes} episodes{left}"
         )
 
+    # What a person says, on the executor thread.
+
+    def _on_teleop(self, message: TeleopAction) -> None:
+        try:
+            self._person.take(message)
+        except ValueError as error:
+            name = printable(message.operator_name)
+            self._refusals.add("teleoperation", f"teleoperation of {name!r} refused: {error}")
+
+    def _on_mark(
+        self, request: MarkEpisode.Request, response: MarkEpisode.Response
+    ) -> MarkEpisode.Response:
+        try:
+            response.message = self._marked(request)
+            response.success = True
+        except (ValueError, Refused) as error:
+            response.message = str(error)
+        outcome = "" if response.success else "refused: "
+        self.get_logger().info(
+            f"Mark {request.mark} of {printable(request.operator_name)!r}: "
+            f"{outcome}{response.message}"
+        )
+        return response
+
+    def _marked(self, request: MarkEpisode.Request) -> str:
+        check_mark(request)
+        if not self.active.is_set():
+            raise Refused("the actor is paused")
+        if self._evaluating:
+            raise Refused("an evaluation is under way")
+        if request.mark == Kind.START and self._lacks_recorder:
+            raise Refused(f"nobody listens to {self.reports.topic}: start the recorder first")
+        return self.loop_.marks.give(Mark(Kind(request.mark), request.operator_name))
+
     # What goes out.
+
+    @property
+    def _expects_learner(self) -> bool:
+        """Whether a missing learner is worth a word: demonstrations may do without."""
+        return self.parameters.behaviour == "policy" or self.delivery.followed
 
     def _every_second(self) -> None:
         then, steps = self._rate_mark
@@ -217,9 +363,10 @@ class Actor(node.SacNode[Parameters]):
         connected = self.delivery.connected
         if connected and not self._was_connected:
             self.get_logger().info("A learner listens")
-        if not connected and now - self._last_reminder > SILENCE and self.active.is_set():
+        overdue = now - self._last_reminder > SILENCE and self.active.is_set()
+        if not connected and overdue and self._expects_learner:
             self._last_reminder = now
-            policy = self.loop_.policy
+            policy = self._learnt.policy
             acting = f"weights of learner step {policy.version}" if policy else "random actions"
             self.get_logger().warning(
                 f"No learner listens on {self.delivery.topic}: acting on with {acting}, "
@@ -235,11 +382,13 @@ class Actor(node.SacNode[Parameters]):
             return "fault"
         if self._evaluating:
             return "evaluating"
-        acts_randomly = self.loop_.policy is None or self.loop_.steps < self.loop_.random_steps
-        return "random" if acts_randomly else "policy"
+        if self._waiting_for:
+            return "waiting"
+        source = self.loop_.source
+        return "resetting" if source is None else STATES[source]
 
     def _publish_status(self) -> None:
-        policy = self.loop_.policy
+        policy = self._learnt.policy
         now = self.get_clock().now()
         age = (now - self.delivery.newest_policy_stamp).nanoseconds / 1e9 if policy else 0.0
         clips = self.environment.clips
@@ -272,8 +421,11 @@ class Actor(node.SacNode[Parameters]):
             evaluation_success_rate=self._evaluation.success_rate,
             clipped=clips.commands,
             clips=str(clips),
+            human_acts=self.loop_.source == SOURCE_HUMAN,
+            human_steps=self.loop_.human_steps,
         )
         status.header.stamp = now.to_msg()
+        self._state_shown = status.state
         self._status.publish(status)
 
     def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
@@ -287,6 +439,8 @@ class Actor(node.SacNode[Parameters]):
             "dropped": self.queue.dropped,
             "episodes_cut": self._cuts,
             "policies_rejected": self.delivery.policies_rejected,
+            "human_steps": self.loop_.human_steps,
+            "teleoperations_refused": self._person.refused,
         }
         values |= self.environment.diagnose()
         if self._fault:
@@ -294,6 +448,8 @@ class Actor(node.SacNode[Parameters]):
         values["last_refusal"] = self._refusals.newest or "none"
         if self._refusals.recent:
             return DiagnosticStatus.ERROR, self._refusals.newest, values
+        if not self._expects_learner:
+            return DiagnosticStatus.OK, self._state(), values
         if self.queue.dropped:
             return DiagnosticStatus.WARN, f"{self.queue.dropped} rows dropped: queue full", values
         if not self._was_connected:

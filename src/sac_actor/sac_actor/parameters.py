@@ -44,3 +44,6 @@ class RobotParameters(NodeParameters):
     max_torque: float = parameter(
         -1.0, "N m of the external wrench above which the tool stays, negative = no limit"
     )
+    max_episode_steps: int = parameter(
+        0, "Actions after which an episode of a task is truncated, 0 = as the task says", minimum=0
+    )

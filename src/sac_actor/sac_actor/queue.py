@@ -59,8 +59,8 @@ class TransitionQueue:
         truncated: bool,
         source: int,
         policy_version: int,
-    ) -> None:
-        """Add one transition under the next sequence number."""
+    ) -> int:
+        """Add one transition under the next sequence number, which is returned."""
         with self._lock:
             if self.next - self.oldest == self.capacity:
                 self.oldest += 1
@@ -77,6 +77,15 @@ class TransitionQueue:
             rows.source[row] = source
             rows.policy_version[row] = policy_version
             self.next += 1
+            return self.next - 1
+
+    def newest(self) -> Transitions:
+        """A copy of the newest row; there is one."""
+        with self._lock:
+            return self._copy(np.array([(self.next - 1) % self.capacity]))
+
+    def _copy(self, index: NDArray[np.intp]) -> Transitions:
+        return Transitions(*(column[index] for column in vars(self._rows).values()))
 
     def truncate_newest(self) -> None:
         """The episode ended after the newest row; once that has been sent it cannot be changed."""
@@ -93,8 +102,7 @@ class TransitionQueue:
                 return None
             index = np.arange(first, first + count) % self.capacity
             self.sent += count
-            copies = Transitions(*(column[index] for column in vars(self._rows).values()))
-            return Unsent(first, self.oldest, self.dropped, copies)
+            return Unsent(first, self.oldest, self.dropped, self._copy(index))
 
     def acknowledge(self, next_sequence: int) -> bool:
         """Free the rows before `next_sequence`; whether that freed any.

@@ -5,46 +5,24 @@ from __future__ import annotations
 import gymnasium
 import numpy as np
 import pytest
+from loops import Cut, make_policy, taken
 
-from sac_actor.environment import EpisodeCut, GymEnvironment, Step
+from sac_actor.behaviour import Learnt
+from sac_actor.environment import EpisodeCut, GymEnvironment
 from sac_actor.loop import EnvironmentLoop, Evaluation, Pace, evaluate
 from sac_actor.queue import TransitionQueue
 from sac_core.policy import Policy
-from sac_ros.codecs import Transitions
 from sac_ros.parameters import UserError
-
-
-def make_policy(observation_size: int, action_size: int, version: int = 7) -> Policy:
-    rng = np.random.default_rng(0)
-
-    def layer(name: str, out: int, into: int) -> dict[str, np.ndarray]:
-        return {
-            f"{name}.weight": rng.normal(0, 0.1, (out, into)).astype(np.float32),
-            f"{name}.bias": np.zeros(out, np.float32),
-        }
-
-    tensors = {
-        **layer("hidden.0", 16, observation_size),
-        **layer("hidden.1", 16, 16),
-        **layer("mean", action_size, 16),
-        **layer("log_std", action_size, 16),
-    }
-    return Policy(tensors, version=version)
 
 
 def run_loop(steps: int, random_steps: int = 0, policy: Policy | None = None) -> EnvironmentLoop:
     environment = GymEnvironment("Pendulum-v1")
-    loop = EnvironmentLoop(environment, TransitionQueue(1000, 3, 1), random_steps, seed=5)
-    loop.policy = policy
+    learnt = Learnt(1, random_steps, seed=5)
+    learnt.policy = policy
+    loop = EnvironmentLoop(environment, TransitionQueue(1000, 3, 1), learnt, seed=5)
     for _ in range(steps):
         loop.step()
     return loop
-
-
-def taken(loop: EnvironmentLoop) -> Transitions:
-    unsent = loop.queue.take_unsent(1000)
-    assert unsent is not None
-    return unsent.rows
 
 
 def test_transitions_are_those_that_the_environment_made() -> None:
@@ -133,44 +111,11 @@ def test_the_pace_holds_on_average_and_does_not_catch_up_after_a_long_delay(
     assert now[0] - before == pytest.approx(1.0)
 
 
-class Cut:
-    """A Pendulum whose every third step is cut; what is known of the step is kept, or nothing."""
-
-    paces_itself = True
-
-    def __init__(self, known: bool) -> None:
-        self._environment = GymEnvironment("Pendulum-v1")
-        self.name = self._environment.name
-        self.observation_size, self.action_size = 3, 1
-        self._known = known
-        self._steps = 0
-        self.held = 0
-
-    def reset(self, seed: int | None = None) -> np.ndarray:
-        return self._environment.reset(seed)
-
-    def step(self, action: np.ndarray) -> Step:
-        step = self._environment.step(action)
-        self._steps += 1
-        if self._steps % 3 == 0:
-            raise EpisodeCut("the robot was switched off", step if self._known else None)
-        return step
-
-    def hold(self) -> None:
-        self.held += 1
-
-    def diagnose(self) -> dict[str, object]:
-        return {}
-
-    def close(self) -> None:
-        self._environment.close()
-
-
 @pytest.mark.parametrize(("known", "kept"), [(True, [0, 0, 1]), (False, [0, 0])])
 def test_a_cut_episode_ends_truncated_with_what_is_known_of_its_last_step(
     known: bool, kept: list[int]
 ) -> None:
-    loop = EnvironmentLoop(Cut(known), TransitionQueue(100, 3, 1), 0, seed=1)
+    loop = EnvironmentLoop(Cut(known), TransitionQueue(100, 3, 1), Learnt(1, 0, 1), seed=1)
     loop.step()
     loop.step()
     with pytest.raises(EpisodeCut):
@@ -184,7 +129,7 @@ def test_a_cut_episode_ends_truncated_with_what_is_known_of_its_last_step(
 
 def test_a_pause_truncates_the_episode_and_lets_the_robot_rest() -> None:
     environment = Cut(known=True)
-    loop = EnvironmentLoop(environment, TransitionQueue(100, 3, 1), 0, seed=1)
+    loop = EnvironmentLoop(environment, TransitionQueue(100, 3, 1), Learnt(1, 0, 1), seed=1)
     loop.step()
     loop.go_on = lambda: False
     assert loop.step()  # during this step

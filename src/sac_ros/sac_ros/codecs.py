@@ -13,17 +13,21 @@ import re
 from dataclasses import dataclass, fields
 
 import numpy as np
+from builtin_interfaces.msg import Time
 from numpy.typing import NDArray
 
 from sac_core.limits import MAX_ACTION, MAX_MAGNITUDE, MAX_VECTOR_SIZE
 from sac_core.policy import Policy, decode_policy, encode_policy, layout_hash
 from sac_msgs.msg import (
     ActorStatus,
+    EpisodeEvent,
     PolicyWeights,
+    TeleopAction,
     TransitionAck,
     TransitionBatch,
     TransitionCursor,
 )
+from sac_msgs.srv import MarkEpisode
 
 # Lengths, as in the message definitions.
 MAX_BATCH_ROWS = 10_000
@@ -74,6 +78,11 @@ def _check_text(name: str, text: str, longest: int) -> None:
 def _check_range(name: str, value: int, least: int, most: int) -> None:
     if not least <= value <= most:
         raise ValueError(f"{name} is {value}, expected {least} to {most}")
+
+
+def _check_stamp(stamp: Time) -> None:
+    _check_range("seconds of the stamp", stamp.sec, 0, 2**31 - 1)
+    _check_range("nanoseconds of the stamp", stamp.nanosec, 0, 10**9 - 1)
 
 
 @dataclass(frozen=True)
@@ -180,6 +189,60 @@ def _column(
     return np.frombuffer(data, dtype)
 
 
+def teleop_action_from_message(message: TeleopAction, action_size: int) -> Float32:
+    """What a person asks for: `(action_size,)` in [-1, 1].
+
+    Raises:
+        ValueError: a field is unfit for use. Whether that person is listened to is for the caller
+            to say.
+    """
+    _check_stamp(message.header.stamp)
+    _check_text("operator_name", message.operator_name, MAX_NAME_LENGTH)
+    if len(message.action) != action_size:
+        raise ValueError(f"action has {len(message.action)} values, expected {action_size}")
+    action = np.array(message.action, np.float32)
+    reach = np.abs(action).max(initial=0.0)
+    if not np.isfinite(reach):
+        raise ValueError("action has values that are not finite")
+    if reach > MAX_ACTION:
+        raise ValueError(f"action reaches {reach:.4g}, expected at most 1")
+    return np.clip(action, -1.0, 1.0)
+
+
+def check_mark(request: MarkEpisode.Request) -> None:
+    """Check what a person says of an episode.
+
+    Raises:
+        ValueError: a field is unfit for use.
+    """
+    _check_range("mark", request.mark, MarkEpisode.Request.START, MarkEpisode.Request.STOP)
+    _check_text("operator_name", request.operator_name, MAX_NAME_LENGTH)
+
+
+def check_episode_event(message: EpisodeEvent) -> None:
+    """Check what an actor says of an episode.
+
+    Raises:
+        ValueError: a field is unfit for use.
+    """
+    _check_stamp(message.header.stamp)
+    _check_identifier("actor_id", message.actor_id)
+    _check_text("task", message.task, MAX_NAME_LENGTH)
+    _check_text("behaviour", message.behaviour, MAX_STATE_LENGTH)
+    _check_text("operator_name", message.operator_name, MAX_NAME_LENGTH)
+    _check_range("event", message.event, EpisodeEvent.STARTED, EpisodeEvent.ENDED)
+    _check_range("outcome", message.outcome, 0, EpisodeEvent.OUTCOME_FAILURE)
+    _check_range("episode", message.episode, 0, MAX_COUNT)
+    _check_range("first_sequence", message.first_sequence, 0, MAX_COUNT)
+    _check_range("human_steps", message.human_steps, 0, message.length)
+    if not 0.0 <= message.control_rate < math.inf:
+        raise ValueError(f"control_rate is {message.control_rate}, expected a finite rate from 0")
+    if not math.isfinite(message.episode_return):
+        raise ValueError(f"episode_return is {message.episode_return}, expected a finite number")
+    if message.terminated and message.truncated:
+        raise ValueError("the episode is terminated and truncated, expected one of them at most")
+
+
 def policy_to_message(tensors: dict[str, Float32], message: PolicyWeights) -> PolicyWeights:
     """Fill format, layout and data of `message`; the caller fills the rest. Returns `message`."""
     message.format = POLICY_FORMAT
@@ -199,8 +262,7 @@ def policy_from_message(message: PolicyWeights) -> Policy:
     """
     _check_identifier("learner_id", message.learner_id)
     _check_range("version", message.version, 0, MAX_COUNT)
-    _check_range("seconds of the stamp", message.header.stamp.sec, 0, 2**31 - 1)
-    _check_range("nanoseconds of the stamp", message.header.stamp.nanosec, 0, 10**9 - 1)
+    _check_stamp(message.header.stamp)
     if message.format != POLICY_FORMAT:
         raise ValueError(f"format is '{printable(message.format)}', expected '{POLICY_FORMAT}'")
     try:

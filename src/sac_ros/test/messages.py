@@ -12,7 +12,9 @@ from hypothesis.extra import numpy as stn
 from sac_core.policy import layout_hash
 from sac_msgs.msg import (
     ActorStatus,
+    EpisodeEvent,
     PolicyWeights,
+    TeleopAction,
     TransitionAck,
     TransitionBatch,
     TransitionCursor,
@@ -115,6 +117,32 @@ def status() -> ActorStatus:
         evaluation_return_mean=-200.0,
         evaluation_return_std=10.0,
         evaluation_success_rate=float("nan"),
+    )
+
+
+def teleop_action() -> TeleopAction:
+    """A person moves the tool and closes the gripper."""
+    return TeleopAction(
+        operator_name="Ada L.", teleop_session=3, engaged=True, action=[0.5, -1.0, 0.0, 1.0]
+    )
+
+
+def episode_event() -> EpisodeEvent:
+    """The end of an episode that a person showed."""
+    return EpisodeEvent(
+        actor_id="a",
+        task="pick_cube",
+        behaviour="teleop",
+        operator_name="Ada L.",
+        control_rate=10.0,
+        episode=4,
+        event=EpisodeEvent.ENDED,
+        first_sequence=100,
+        length=30,
+        episode_return=-3.5,
+        terminated=True,
+        outcome=EpisodeEvent.OUTCOME_SUCCESS,
+        human_steps=30,
     )
 
 

@@ -17,14 +17,18 @@ from rclpy.serialization import deserialize_message, serialize_message
 
 from sac_core.policy import Policy
 from sac_msgs.msg import PolicyWeights, TransitionBatch, TransitionCursor
+from sac_msgs.srv import MarkEpisode
 from sac_ros.codecs import (
     MAX_COUNT,
     MAX_SESSIONS,
     Transitions,
     ack_from_message,
     check_actor_status,
+    check_episode_event,
+    check_mark,
     policy_from_message,
     printable,
+    teleop_action_from_message,
     transitions_from_message,
     transitions_to_message,
 )
@@ -254,6 +258,74 @@ def test_a_broken_status_is_refused_with_the_reason(
     spoil(message)
     with pytest.raises(ValueError, match=reason):
         check_actor_status(message)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (having(operator_name="Ada\n"), r"operator_name is 'Ada\\n' of 4 characters, expected"),
+        (having(operator_name="x" * 257), "operator_name is 'x+…' of 257 characters"),
+        (having(action=[0.0] * 3), "action has 3 values, expected 4"),
+        (having(action=[]), "action has 0 values, expected 4"),
+        (having(action=[0.0, nan, 0.0, 0.0]), "action has values that are not finite"),
+        (having(action=[0.0, 0.0, -inf, 0.0]), "action has values that are not finite"),
+        (having(action=[0.0, 0.0, 0.0, -1.01]), "action reaches 1.01, expected at most 1"),
+        (lambda m: setattr(m.header, "stamp", Time(sec=-1)), "seconds of the stamp is -1"),
+    ],
+)
+def test_a_broken_teleoperation_is_refused_with_the_reason(
+    spoil: Callable[[Any], None], reason: str
+) -> None:
+    message = messages.teleop_action()
+    teleop_action_from_message(message, 4)
+    spoil(message)
+    with pytest.raises(ValueError, match=reason):
+        teleop_action_from_message(message, 4)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (having(mark=5), "mark is 5, expected 0 to 4"),
+        (having(operator_name="\x1b[2J"), "operator_name is .* all printable"),
+    ],
+)
+def test_a_broken_mark_is_refused_with_the_reason(
+    spoil: Callable[[Any], None], reason: str
+) -> None:
+    request = MarkEpisode.Request(mark=MarkEpisode.Request.STOP, operator_name="Ada")
+    check_mark(request)
+    spoil(request)
+    with pytest.raises(ValueError, match=reason):
+        check_mark(request)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (having(actor_id="/../ "), "actor_id is '/../ ', expected"),
+        (having(task="\t"), "task is .* all printable"),
+        (having(behaviour="policy" * 6), "behaviour is 'policy.*' of 36 characters"),
+        (having(operator_name="\n"), "operator_name is .* all printable"),
+        (having(event=2), "event is 2, expected 0 to 1"),
+        (having(outcome=3), "outcome is 3, expected 0 to 2"),
+        (having(episode=2**63), "episode is 9223372036854775808, expected"),
+        (having(first_sequence=2**63), "first_sequence is 9223372036854775808, expected"),
+        (having(human_steps=31), "human_steps is 31, expected 0 to 30"),
+        (having(control_rate=nan), "control_rate is nan, expected a finite rate"),
+        (having(episode_return=inf), "episode_return is inf, expected a finite number"),
+        (having(truncated=True), "terminated and truncated, expected one"),
+        (lambda m: setattr(m.header, "stamp", Time(nanosec=10**9)), "nanoseconds of the stamp"),
+    ],
+)
+def test_a_broken_episode_is_refused_with_the_reason(
+    spoil: Callable[[Any], None], reason: str
+) -> None:
+    message = messages.episode_event()
+    check_episode_event(message)
+    spoil(message)
+    with pytest.raises(ValueError, match=reason):
+        check_episode_event(message)
 
 
 def test_a_status_before_the_first_evaluation_is_accepted() -> None:

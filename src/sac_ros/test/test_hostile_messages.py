@@ -12,14 +12,25 @@ from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.serialization import deserialize_message, serialize_message
 
 from sac_core.policy import Policy
-from sac_msgs.msg import ActorStatus, PolicyWeights, TransitionAck, TransitionBatch
+from sac_msgs.msg import (
+    ActorStatus,
+    EpisodeEvent,
+    PolicyWeights,
+    TeleopAction,
+    TransitionAck,
+    TransitionBatch,
+)
+from sac_msgs.srv import MarkEpisode
 from sac_ros.codecs import (
     MAX_COUNT,
     MAX_SESSIONS,
     ack_from_message,
     check_actor_status,
+    check_episode_event,
+    check_mark,
     is_identifier,
     policy_from_message,
+    teleop_action_from_message,
     transitions_from_message,
 )
 
@@ -204,8 +215,75 @@ def test_a_status_that_was_damaged_on_the_wire(message: ActorStatus | None) -> N
         check_status(message)
 
 
+def check_teleop(message: TeleopAction) -> None:
+    try:
+        action = teleop_action_from_message(message, 4)
+    except ValueError as error:
+        refused_in_one_line(error)
+        return
+    event("taken")
+    assert action.shape == (4,) and action.dtype == np.float32
+    assert (np.abs(action) <= 1.0).all()
+    assert message.operator_name.isprintable() and len(message.operator_name) <= 256
+
+
+@settings(deadline=None, max_examples=400)
+@given(st.builds(messages.teleop_action).flatmap(spoilt))
+def test_a_teleoperation_with_anything_in_its_fields(message: TeleopAction) -> None:
+    check_teleop(message)
+
+
+@settings(deadline=None, max_examples=400)
+@given(st.builds(messages.teleop_action).flatmap(damaged))
+def test_a_teleoperation_that_was_damaged_on_the_wire(message: TeleopAction | None) -> None:
+    if message is not None:
+        check_teleop(message)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.builds(MarkEpisode.Request).flatmap(spoilt))
+def test_a_mark_with_anything_in_its_fields(request: MarkEpisode.Request) -> None:
+    try:
+        check_mark(request)
+    except ValueError as error:
+        refused_in_one_line(error)
+        return
+    event("taken")
+    assert request.mark <= 4 and request.operator_name.isprintable()
+
+
+def check_event(message: EpisodeEvent) -> None:
+    try:
+        check_episode_event(message)
+    except ValueError as error:
+        refused_in_one_line(error)
+        return
+    event("taken")
+    assert is_identifier(message.actor_id)
+    assert message.event <= 1 and message.outcome <= 2
+    assert message.human_steps <= message.length
+    assert np.isfinite(message.episode_return) and message.control_rate >= 0.0
+    assert not (message.terminated and message.truncated)
+
+
+@settings(deadline=None, max_examples=400)
+@given(st.builds(messages.episode_event).flatmap(spoilt))
+def test_an_episode_with_anything_in_its_fields(message: EpisodeEvent) -> None:
+    check_event(message)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.builds(messages.episode_event).flatmap(damaged))
+def test_an_episode_that_was_damaged_on_the_wire(message: EpisodeEvent | None) -> None:
+    if message is not None:
+        check_event(message)
+
+
 def test_valid_messages_stay_valid_over_the_wire() -> None:
     transitions_from_message(over_the_wire(messages.batch()))
     policy_from_message(over_the_wire(messages.policy()))
     assert ack_from_message(over_the_wire(messages.ack()), "a", 7) is not None
     check_actor_status(over_the_wire(messages.status()))
+    check_episode_event(over_the_wire(messages.episode_event()))
+    action = teleop_action_from_message(over_the_wire(messages.teleop_action()), 4)
+    np.testing.assert_array_equal(action, np.array([0.5, -1.0, 0.0, 1.0], np.float32))
