@@ -1,0 +1,260 @@
+"""Which message belongs into which episode's bag. No ROS node in here.
+
+An episode is what one actor says begins and ends on `sac/episode`; its transitions are the rows of
+`sac/steps` with its sequence numbers. The two topics and the robot's arrive in any order: what came
+a moment before the beginning is kept for it, and after the end rows that are still under way are
+waited for.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from sac_demos.mcap_file import Journal, Message
+from sac_msgs.msg import EpisodeEvent, TransitionBatch
+
+PREFIX = "episode_"
+UNFINISHED = ".recording"  # suffix of a bag's folder until it is whole
+JOURNAL = "journal.mcap"
+INFORMATION = "episode"  # metadata of a journal: the custom data as far as it is known
+TAIL = 0.1  # s that an episode's bag goes on after its end: other topics may be a moment behind
+PATIENCE = 2.0  # s for rows that are under way when the episode ends
+LEAD_BYTES = 64 * 2**20  # of what is kept for the next beginning
+
+OUTCOMES = {
+    EpisodeEvent.OUTCOME_UNKNOWN: "unknown",
+    EpisodeEvent.OUTCOME_SUCCESS: "success",
+    EpisodeEvent.OUTCOME_FAILURE: "failure",
+}
+
+
+def next_number(save_path: Path) -> int:
+    """One more than the largest number of a bag in the folder, be it whole or not."""
+    pattern = re.compile(rf"{PREFIX}(\d{{1,9}})({re.escape(UNFINISHED)})?")
+    found = [pattern.fullmatch(path.name) for path in save_path.iterdir()]
+    return 1 + max((int(match[1]) for match in found if match), default=0)
+
+
+class Lead:
+    """The messages of the last `seconds`, for the beginning of a bag."""
+
+    def __init__(self, seconds: float) -> None:
+        self._span = int(seconds * 1e9)
+        self._messages: deque[Message] = deque()
+        self._bytes = 0
+
+    def add(self, message: Message) -> None:
+        self._messages.append(message)
+        self._bytes += len(message.data)
+        oldest = message.log_time - self._span
+        while self._messages[0].log_time < oldest or self._bytes > LEAD_BYTES:
+            self._bytes -= len(self._messages.popleft().data)
+            if not self._messages:
+                return
+
+    def __iter__(self) -> Iterator[Message]:
+        return iter(self._messages)
+
+
+class Recording:
+    """The bag of one episode while it grows."""
+
+    def __init__(self, save_path: Path, number: int, started: EpisodeEvent, instruction: str):
+        self.number = number
+        self.name = f"{PREFIX}{number:04d}"
+        self.target = save_path / self.name
+        self.folder = save_path / f"{self.name}{UNFINISHED}"
+        self.journal = Journal(self.folder / JOURNAL)
+        self.started = started
+        self.ended: EpisodeEvent | None = None
+        self.lost: Counter[str] = Counter()  # messages that came no more, by topic
+        self.refused: Counter[str] = Counter()  # messages that the disk did not take
+        self._instruction = instruction
+        self._rows: set[int] = set()  # sequence numbers of the rows that are in
+        self._ended_at: float | None = None  # monotonic s
+        self.abandoned = False  # nobody waits for it any more
+        self.journal.add_metadata(INFORMATION, self.custom_data())
+
+    def is_of(self, session: int) -> bool:
+        return bool(self.started.actor_session == session)
+
+    def wants(self, batch: TransitionBatch) -> bool:
+        """Whether this row is one of the episode's."""
+        if not self.is_of(batch.actor_session) or batch.first_sequence < self.first:
+            return False
+        return self.ended is None or batch.first_sequence < self.first + self.ended.length
+
+    @property
+    def first(self) -> int:
+        """Sequence number of the episode's first row."""
+        return int(self.started.first_sequence)
+
+    def add(self, message: Message) -> None:
+        """Keep a message."""
+        if not self.journal.add(message):
+            self.refused[message.channel.topic] += 1
+
+    def add_row(self, message: Message, batch: TransitionBatch) -> None:
+        """Keep one of the episode's rows."""
+        self._rows.add(int(batch.first_sequence))
+        self.add(message)
+
+    def end(self, event: EpisodeEvent, now: float) -> None:
+        """The episode is over at `now` (monotonic s); rows may still be under way."""
+        self.ended, self._ended_at = event, now
+        self.journal.add_metadata(INFORMATION, self.custom_data())
+
+    def end_unknown(self, now: float) -> None:
+        """It is over, but nobody said how."""
+        self._ended_at = now
+
+    @property
+    def missing(self) -> int:
+        """Transitions of the episode that are not in the bag."""
+        if self.ended is None:
+            newest = max(self._rows, default=self.first - 1)
+            return newest + 1 - self.first - len(self._rows)
+        wanted = range(self.first, self.first + self.ended.length)
+        return len(wanted) - sum(number in wanted for number in self._rows)
+
+    def is_done(self, now: float) -> bool:
+        """Whether nothing more is to be expected at `now` (monotonic s)."""
+        if self._ended_at is None:
+            return False
+        return now - self._ended_at > (PATIENCE if self.missing else TAIL)
+
+    @property
+    def steps(self) -> int:
+        """Transitions that the bag has."""
+        return len(self._rows)
+
+    @property
+    def seconds(self) -> float:
+        """Robot time from the first to the last state, as far as it is known."""
+        if self.ended is None:
+            return 0.0
+        first, last = self.started.header.stamp, self.ended.header.stamp
+        return float(last.sec - first.sec + (last.nanosec - first.nanosec) / 1e9)
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether a bag is to remain of it."""
+        discarded = self.ended is not None and self.ended.discarded
+        return self.steps > 0 and not discarded and not self.abandoned
+
+    @property
+    def verdict(self) -> str:
+        """How it went, for a person."""
+        if self.outcome != "unknown":
+            return self.outcome
+        if self.ended is None:
+            return "not ended"
+        return "terminated" if self.ended.terminated else "truncated"
+
+    @property
+    def outcome(self) -> str:
+        return OUTCOMES.get((self.ended or self.started).outcome, "unknown")
+
+    def custom_data(self) -> dict[str, str]:
+        """What the bag says about the episode: text, as rosbag2 has it."""
+        event = self.ended or self.started
+        values: dict[str, object] = {
+            "success": self.outcome == "success",
+            "outcome": self.outcome,
+            "task": event.task,
+            "language_instruction": self._instruction,
+            "control_rate": f"{event.control_rate:g}",
+            "operator_name": event.operator_name,
+            "behaviour": event.behaviour,
+            "episode_id": f"{event.actor_id}/{event.actor_session:016x}/{event.episode}",
+            "actor": event.actor_id,
+            "session": f"{event.actor_session:016x}",
+            "episode": event.episode,
+            "first_sequence": event.first_sequence,
+            "length": self.ended.length if self.ended else "",
+            "episode_return": f"{event.episode_return:g}",
+            "terminated": event.terminated,
+            "truncated": event.truncated,
+            "human_steps": event.human_steps,
+            "complete": self.ended is not None and not self.missing,
+            "missing_transitions": self.missing,
+            "lost_messages": json.dumps(self.lost),
+            "refused_by_disk": json.dumps(self.refused),
+        }
+        return {
+            key: str(value).lower() if isinstance(value, bool) else str(value)
+            for key, value in values.items()
+        }
+
+
+class Episodes:
+    """Opens, feeds and closes the recordings of every actor that is heard."""
+
+    def __init__(self, save_path: Path, lead: float, instruction: str) -> None:
+        self._save_path = save_path
+        self._number = next_number(save_path)
+        self._instruction = instruction
+        self._lead = Lead(lead)
+        self._rows: deque[tuple[Message, TransitionBatch]] = deque(maxlen=200)  # of nobody yet
+        self.open: list[Recording] = []
+
+    def add(self, message: Message, lost: int) -> None:
+        """A message of the robot; `lost` came no more before it."""
+        self._lead.add(message)
+        for recording in self.open:
+            recording.add(message)
+            if lost:
+                recording.lost[message.channel.topic] += lost
+
+    def add_row(self, message: Message, batch: TransitionBatch) -> None:
+        """A message of `sac/steps`."""
+        for recording in self.open:
+            if recording.wants(batch):
+                recording.add_row(message, batch)
+                return
+        self._rows.append((message, batch))
+
+    def begin(self, message: Message, event: EpisodeEvent, latched: Iterable[Message]) -> Recording:
+        """An episode has begun; `latched` are messages that everybody needs who comes late."""
+        recording = Recording(self._save_path, self._number, event, self._instruction)
+        self._number += 1
+        lead = list(self._lead)
+        start = min((one.log_time for one in lead), default=message.log_time)
+        for one in latched:
+            recording.add(one._replace(log_time=min(start, message.log_time)))
+        for one in lead:
+            recording.add(one)
+        recording.add(message)
+        self.open.append(recording)
+        early, self._rows = self._rows, deque(maxlen=self._rows.maxlen)
+        for row, batch in early:
+            self.add_row(row, batch)
+        return recording
+
+    def find(self, event: EpisodeEvent) -> Recording | None:
+        """The recording that this event ends."""
+        for recording in self.open:
+            if recording.is_of(event.actor_session) and recording.started.episode == event.episode:
+                return recording
+        return None
+
+    def superseded(self, event: EpisodeEvent) -> list[Recording]:
+        """Recordings of the same actor whose end was never told, now that another has begun."""
+        return [
+            one for one in self.open if one.started.actor_id == event.actor_id and one.ended is None
+        ]
+
+    def take_done(self, now: float) -> list[Recording]:
+        """Those of which nothing more is to be expected; they are open no longer."""
+        done = [one for one in self.open if one.is_done(now)]
+        self.open = [one for one in self.open if one not in done]
+        return done
+
+    def take_all(self) -> list[Recording]:
+        """All that are open; they are no longer."""
+        taken, self.open = self.open, []
+        return taken
