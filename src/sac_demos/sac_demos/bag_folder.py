@@ -109,14 +109,17 @@ def _yaml(values: object) -> str:
 
 
 def _information(file: str, contents: Contents, custom_data: Mapping[str, str]) -> dict[str, Any]:
-    starting_time = {"nanoseconds_since_epoch": contents.start}
-    duration = {"nanoseconds": contents.end - contents.start}
+    def extent() -> dict[str, Any]:
+        return {
+            "starting_time": {"nanoseconds_since_epoch": contents.start},
+            "duration": {"nanoseconds": contents.end - contents.start},
+            "message_count": contents.messages,
+        }
+
     return {
         "version": VERSION,
         "storage_identifier": "mcap",
-        "duration": duration,
-        "starting_time": starting_time,
-        "message_count": contents.messages,
+        **extent(),
         "topics_with_message_count": [
             {
                 "topic_metadata": {
@@ -133,14 +136,7 @@ def _information(file: str, contents: Contents, custom_data: Mapping[str, str]) 
         "compression_format": "",
         "compression_mode": "",
         "relative_file_paths": [file],
-        "files": [
-            {
-                "path": file,
-                "starting_time": starting_time,
-                "duration": duration,
-                "message_count": contents.messages,
-            }
-        ],
+        "files": [{"path": file, **extent()}],
         "custom_data": dict(custom_data) or None,
         "ros_distro": os.environ.get("ROS_DISTRO", ""),
     }

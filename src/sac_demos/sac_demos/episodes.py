@@ -24,6 +24,7 @@ INFORMATION = "episode"  # metadata of a journal: the custom data as far as it i
 TAIL = 0.1  # s that an episode's bag goes on after its end: other topics may be a moment behind
 PATIENCE = 2.0  # s for rows that are under way when the episode ends
 LEAD_BYTES = 64 * 2**20  # of what is kept for the next beginning
+ROWS = 200  # transitions whose episode may not be known yet
 
 OUTCOMES = {
     EpisodeEvent.OUTCOME_UNKNOWN: "unknown",
@@ -75,6 +76,7 @@ class Recording:
         self.refused: Counter[str] = Counter()  # messages that the disk did not take
         self._instruction = instruction
         self._rows: set[int] = set()  # sequence numbers of the rows that are in
+        self._newest: deque[tuple[Message, TransitionBatch]] = deque(maxlen=ROWS)
         self._ended_at: float | None = None  # monotonic s
         self.abandoned = False  # nobody waits for it any more
         self.journal.add_metadata(INFORMATION, self.custom_data())
@@ -101,12 +103,20 @@ class Recording:
     def add_row(self, message: Message, batch: TransitionBatch) -> None:
         """Keep one of the episode's rows."""
         self._rows.add(int(batch.first_sequence))
+        self._newest.append((message, batch))
         self.add(message)
 
-    def end(self, event: EpisodeEvent, now: float) -> None:
-        """The episode is over at `now` (monotonic s); rows may still be under way."""
+    def end(self, event: EpisodeEvent, now: float) -> list[tuple[Message, TransitionBatch]]:
+        """The episode is over at `now` (monotonic s); rows may still be under way.
+
+        Returns rows that were taken for its own and are of the next.
+        """
         self.ended, self._ended_at = event, now
+        others = [(message, row) for message, row in self._newest if not self.wants(row)]
+        self._rows -= {int(row.first_sequence) for _, row in others}
+        self._newest.clear()
         self.journal.add_metadata(INFORMATION, self.custom_data())
+        return others
 
     def end_unknown(self, now: float) -> None:
         """It is over, but nobody said how."""
@@ -118,8 +128,7 @@ class Recording:
         if self.ended is None:
             newest = max(self._rows, default=self.first - 1)
             return newest + 1 - self.first - len(self._rows)
-        wanted = range(self.first, self.first + self.ended.length)
-        return len(wanted) - sum(number in wanted for number in self._rows)
+        return int(self.ended.length) - len(self._rows)
 
     def is_done(self, now: float) -> bool:
         """Whether nothing more is to be expected at `now` (monotonic s)."""
@@ -180,6 +189,7 @@ class Recording:
             "terminated": event.terminated,
             "truncated": event.truncated,
             "human_steps": event.human_steps,
+            "discarded": event.discarded,
             "complete": self.ended is not None and not self.missing,
             "missing_transitions": self.missing,
             "lost_messages": json.dumps(self.lost),
@@ -199,7 +209,7 @@ class Episodes:
         self._number = next_number(save_path)
         self._instruction = instruction
         self._lead = Lead(lead)
-        self._rows: deque[tuple[Message, TransitionBatch]] = deque(maxlen=200)  # of nobody yet
+        self._rows: deque[tuple[Message, TransitionBatch]] = deque(maxlen=ROWS)
         self.open: list[Recording] = []
 
     def add(self, message: Message, lost: int) -> None:
@@ -211,31 +221,42 @@ class Episodes:
                 recording.lost[message.channel.topic] += lost
 
     def add_row(self, message: Message, batch: TransitionBatch) -> None:
-        """A message of `sac/steps`."""
-        for recording in self.open:
-            if recording.wants(batch):
-                recording.add_row(message, batch)
-                return
+        """A message of `sac/steps`. `settle` gives it to its episode."""
         self._rows.append((message, batch))
 
-    def begin(self, message: Message, event: EpisodeEvent, latched: Iterable[Message]) -> Recording:
+    def settle(self) -> None:
+        """Give rows to their episodes, now that what was published before them is known."""
+        rows, self._rows = self._rows, deque(maxlen=ROWS)
+        for message, batch in rows:
+            for recording in self.open:
+                if recording.wants(batch):
+                    recording.add_row(message, batch)
+                    break
+            else:
+                self._rows.append((message, batch))
+
+    def begin(self, message: Message, event: EpisodeEvent, latched: Iterable[Message]) -> None:
         """An episode has begun; `latched` are messages that everybody needs who comes late."""
         recording = Recording(self._save_path, self._number, event, self._instruction)
         self._number += 1
         lead = list(self._lead)
-        start = min((one.log_time for one in lead), default=message.log_time)
+        start = min([message.log_time, *(one.log_time for one in lead)])
+        there = {id(one) for one in lead}
         for one in latched:
-            recording.add(one._replace(log_time=min(start, message.log_time)))
-        for one in lead:
+            if id(one) not in there:
+                recording.add(one._replace(log_time=start))
+        for one in (*lead, message):
             recording.add(one)
-        recording.add(message)
         self.open.append(recording)
-        early, self._rows = self._rows, deque(maxlen=self._rows.maxlen)
-        for row, batch in early:
-            self.add_row(row, batch)
-        return recording
 
-    def find(self, event: EpisodeEvent) -> Recording | None:
+    def end(self, message: Message, event: EpisodeEvent, now: float) -> None:
+        """An episode is over at `now` (monotonic s)."""
+        recording = self._find(event)
+        if recording is not None:
+            recording.add(message)
+            self._rows.extendleft(reversed(recording.end(event, now)))
+
+    def _find(self, event: EpisodeEvent) -> Recording | None:
         """The recording that this event ends."""
         for recording in self.open:
             if recording.is_of(event.actor_session) and recording.started.episode == event.episode:

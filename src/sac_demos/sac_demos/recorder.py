@@ -74,7 +74,8 @@ class Recorder(SacNode[Parameters]):
         self._finisher = Finisher()
         self._node = side_node(self, f"{self.get_name()}_topics")
         self._inbox = RawInbox(self._node)
-        # These have to be there before the first actor is: what it says then comes only once.
+        # These have to be there before the first actor is: what it says then comes only once. Steps
+        # are taken before events, so that what precedes a step is known when it is settled.
         self._ready = time.time_ns()
         self._listen("sac/steps", TransitionBatch, qos.STEPS, self._on_step)
         self._listen("sac/episode", EpisodeEvent, qos.EPISODE, self._on_episode)
@@ -131,6 +132,7 @@ class Recorder(SacNode[Parameters]):
     def work(self) -> None:
         self._inbox.wait(FLUSH_PERIOD / 2)
         self._inbox.receive()
+        self._episodes.settle()
         self._tend()
 
     def interrupt(self) -> None:
@@ -192,9 +194,8 @@ class Recorder(SacNode[Parameters]):
             return
         if event.event == EpisodeEvent.STARTED:
             self._begin(message, event)
-        elif (recording := self._episodes.find(event)) is not None:
-            recording.add(message)
-            recording.end(event, time.monotonic())
+        else:
+            self._episodes.end(message, event, time.monotonic())
 
     def _begin(self, message: Message, event: EpisodeEvent) -> None:
         if message.publish_time < self._ready:  # kept for who comes late
