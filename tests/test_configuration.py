@@ -10,17 +10,24 @@ import yaml
 from system import ROOT, Program
 
 from sac_actor.node import Parameters as ActorParameters
+from sac_demos.recorder import Parameters as RecorderParameters
 from sac_learner.parameters import Parameters as LearnerParameters
+from sac_ros.parameters import NodeParameters
 
 # What a launch decides for each run and no file fixes.
 DECIDED_BY_LAUNCH = {"task", "run_directory", "checkpoint", "env_id", "seed"}
 
 
 @pytest.mark.parametrize(
-    ("file", "parameters"), [("learner", LearnerParameters), ("actor", ActorParameters)]
+    ("file", "parameters"),
+    [
+        ("learner", LearnerParameters),
+        ("actor", ActorParameters),
+        ("recorder", RecorderParameters),
+    ],
 )
 def test_parameter_files_hold_every_parameter_with_its_default(
-    file: str, parameters: type[LearnerParameters] | type[ActorParameters]
+    file: str, parameters: type[NodeParameters]
 ) -> None:
     values = yaml.safe_load((ROOT / "config" / f"{file}.yaml").read_text())["/**"][
         "ros__parameters"

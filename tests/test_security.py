@@ -18,7 +18,7 @@ from sac_bringup import security
 from sac_msgs.srv import SaveCheckpoint
 
 POLICIES = ROOT / "config" / "security"
-PROGRAMS = ("actor", "evaluate", "learner", "render", "robot", "robot_reset")
+PROGRAMS = ("actor", "evaluate", "learner", "recorder", "render", "robot", "robot_reset")
 NAMES = sorted(path.name.removesuffix(".policy.xml") for path in POLICIES.glob("*.policy.xml"))
 INCLUDE = "{http://www.w3.org/2001/XInclude}include"
 
@@ -143,7 +143,8 @@ def test_only_learners_send_weights_and_only_actors_send_transitions() -> None:
         assert who_may("publish", topic) == {"/sac/learner"}
     for topic in ("/sac/transitions", "/sac/actor/status"):
         assert who_may("publish", topic) == {"/sac/actor"}
-    assert who_may("subscribe", "/sac/policy") == {"/sac/actor", "/sac/rviz", "/sac/operator"}
+    watching = {"/sac/recorder", "/sac/rviz", "/sac/operator"}
+    assert who_may("subscribe", "/sac/policy") == {"/sac/actor", *watching}
 
 
 @pytest.mark.parametrize("robot", ["", "/robot_0", "/robot_11"])
@@ -157,15 +158,17 @@ def test_only_robots_say_where_they_are_and_only_who_acts_commands_them(robot: s
     assert who_may("request", switch) == {"/sac/robot_reset", "/sac/operator"}
 
 
-def test_rviz_and_operators_see_everything_and_only_operators_call_services() -> None:
+def test_who_watches_sees_everything_and_only_operators_call_services() -> None:
     for topic in ("/sac/transitions", "/robot_3/camera/image_raw"):
-        assert {"/sac/rviz", "/sac/operator"} <= who_may("subscribe", topic)
+        assert {"/sac/recorder", "/sac/rviz", "/sac/operator"} <= who_may("subscribe", topic)
     for service in ("/sac_learner/set_parameters", "/robot_0/sac_actor_0/change_state"):
         assert who_may("request", service) == {"/sac/operator"}
     own = {"/rosout", "/parameter_events"}
-    for enclave in ("/sac/rviz", "/sac/operator", "/sac/render"):
-        published = {name for verb, name in RULES[enclave] if verb == "publish"}
-        assert published - own <= {"/diagnostics", "/sac_render/transition_event"}
+    for enclave in ("/sac/recorder", "/sac/rviz", "/sac/operator", "/sac/render"):
+        published = {name for verb, name in RULES[enclave] if verb == "publish"} - own
+        assert {name for name in published if not name.endswith("/transition_event")} <= {
+            "/diagnostics"
+        }
 
 
 def uses(reader: Node) -> dict[str, set[tuple[str, str]]]:
@@ -194,8 +197,10 @@ def done_by_some(verb: str, pattern: str, done: set[tuple[str, str]]) -> bool:
     )
 
 
-def in_enclave(start: Start, name: str, executable: str, *arguments: str) -> Program:
-    command = ["ros2", "run", "sac_actor", executable, "--ros-args", "--enclave", f"/sac/{name}"]
+def in_enclave(
+    start: Start, name: str, executable: str, *arguments: str, package: str = "sac_actor"
+) -> Program:
+    command = ["ros2", "run", package, executable, "--ros-args", "--enclave", f"/sac/{name}"]
     return start(*command, *(word for argument in arguments for word in argument.split()))
 
 
@@ -212,6 +217,8 @@ def test_nodes_do_what_their_enclave_may_and_policies_allow_no_more(
         options = ["-p task:=pick_cube", f"-p command:={command}", "-p max_force:=1000.0"]
         in_enclave(start, "actor", "actor", place, *options, *shared)
         in_enclave(start, "robot_reset", "robot_reset", place, "-p task:=reach")
+        folder = f"-p save_path:={tmp_path}/demos_{robot}"
+        in_enclave(start, "recorder", "recorder", place, folder, package="sac_demos")
     training.wait_for("Sent initial policy to actors", timeout=120.0)
     saved = call(observer, SaveCheckpoint, "/sac_learner/save_checkpoint", SaveCheckpoint.Request())
     assert saved.success  # type: ignore[attr-defined]

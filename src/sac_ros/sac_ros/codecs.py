@@ -338,26 +338,3 @@ def check_actor_status(message: ActorStatus) -> None:
     success = message.evaluation_success_rate
     if not (math.isnan(success) or 0.0 <= success <= 1.0):
         raise ValueError(f"evaluation_success_rate is {success}, expected 0 to 1, or NaN")
-
-
-def check_episode_event(message: EpisodeEvent) -> None:
-    """Check the beginning or end of an episode.
-
-    Raises:
-        ValueError: a field is unfit for use.
-    """
-    _check_identifier("actor_id", message.actor_id)
-    _check_text("task", message.task, MAX_NAME_LENGTH)
-    _check_text("behaviour", message.behaviour, MAX_STATE_LENGTH)
-    _check_text("operator_name", message.operator_name, MAX_NAME_LENGTH)
-    _check_range("event", message.event, EpisodeEvent.STARTED, EpisodeEvent.ENDED)
-    _check_range(
-        "outcome", message.outcome, EpisodeEvent.OUTCOME_UNKNOWN, EpisodeEvent.OUTCOME_FAILURE
-    )
-    _check_range("episode", message.episode, 0, MAX_COUNT)
-    _check_range("first_sequence", message.first_sequence, 0, MAX_COUNT - message.length)
-    _check_range("human_steps", message.human_steps, 0, message.length)
-    if not 0.0 <= message.control_rate <= MAX_MAGNITUDE:
-        raise ValueError(f"control_rate is {message.control_rate}, expected a rate in Hz")
-    if not abs(message.episode_return) <= MAX_MAGNITUDE * MAX_BATCH_ROWS:
-        raise ValueError(f"episode_return is {message.episode_return}, expected a finite number")
