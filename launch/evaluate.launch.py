@@ -6,69 +6,44 @@ With a task, in simulation; without one, in the Gymnasium environment that it wa
 """
 
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
-from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
-from launch_ros.parameter_descriptions import ParameterValue
-from launch_ros.substitutions import FindPackageShare
+from sac_bringup.arguments import declared, is_true, typed, value
+from sac_bringup.simulation import simulated_robot
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from sac_bringup import security
 
-
-def parameter(name: str, kind: type) -> ParameterValue:
-    return ParameterValue(LaunchConfiguration(name), value_type=kind)
+ARGUMENTS = {
+    "task": ("", "Task on the robot's topics; empty = env_id"),
+    "sim": ("true", "Start the simulated robot for the task"),
+    "robot_type": ("fr3", "Arm: fr3 or fer"),
+    "speed_factor": ("0.0", "0 = as fast as it goes, 1 = real"),
+    "env_id": ("", "Environment; empty = the one trained in"),
+    "episodes": ("50", "Episodes to run"),
+    "seed": ("1000000", "Seed"),
+    "namespace": ("", "Namespace"),
+}
 
 
 def simulation(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """The simulated robot, when there is a task and no other robot."""
-    task = LaunchConfiguration("task").perform(context)
-    if not task or LaunchConfiguration("sim").perform(context) != "true":
+    if not value(context, "task") or not is_true(context, "sim"):
         return security.enforced(context, "evaluate")
     return [
         *security.enforced(context, "evaluate", "robot"),
-        Node(
-            package="franka_sim_bridge",
-            executable="franka_sim_bridge",
-            name="franka_sim_bridge",
-            namespace=LaunchConfiguration("namespace"),
-            output="screen",
-            ros_arguments=security.enclave("robot"),
-            parameters=[
-                PathJoinSubstitution(
-                    [FindPackageShare("sac_bringup"), "config", "franka_sim_bridge.yaml"]
-                ),
-                {
-                    "task": parameter("task", str),
-                    "robot_type": parameter("robot_type", str),
-                    "lockstep": True,
-                    "speed_factor": parameter("speed_factor", float),
-                },
-            ],
-            on_exit=Shutdown(),
-        ),
+        simulated_robot(value(context, "namespace"), on_exit=Shutdown()),
     ]
 
 
 def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
         [
-            DeclareLaunchArgument("checkpoint", description="A checkpoint folder, or a run folder"),
             DeclareLaunchArgument(
-                "task", default_value="", description="Task on the robot's topics; empty = env_id"
+                "checkpoint",
+                description="A checkpoint folder, a run folder, or a file of export_policy",
             ),
-            DeclareLaunchArgument(
-                "sim", default_value="true", description="Start the simulated robot for the task"
-            ),
-            DeclareLaunchArgument("robot_type", default_value="fr3", description="Arm: fr3 or fer"),
-            DeclareLaunchArgument(
-                "speed_factor", default_value="0.0", description="0 = as fast as it goes, 1 = real"
-            ),
-            DeclareLaunchArgument(
-                "env_id", default_value="", description="Environment; empty = the one trained in"
-            ),
-            DeclareLaunchArgument("episodes", default_value="50", description="Episodes to run"),
-            DeclareLaunchArgument("seed", default_value="1000000", description="Seed"),
-            DeclareLaunchArgument("namespace", default_value="", description="Namespace"),
+            *declared(ARGUMENTS),
             *security.arguments(),
             OpaqueFunction(function=simulation),
             Node(
@@ -80,12 +55,12 @@ def generate_launch_description() -> LaunchDescription:
                 ros_arguments=security.enclave("evaluate"),
                 parameters=[
                     {
-                        "checkpoint": parameter("checkpoint", str),
-                        "task": parameter("task", str),
-                        "robot_type": parameter("robot_type", str),
-                        "env_id": parameter("env_id", str),
-                        "episodes": parameter("episodes", int),
-                        "seed": parameter("seed", int),
+                        "checkpoint": typed("checkpoint", str),
+                        "task": typed("task", str),
+                        "robot_type": typed("robot_type", str),
+                        "env_id": typed("env_id", str),
+                        "episodes": typed("episodes", int),
+                        "seed": typed("seed", int),
                     }
                 ],
                 on_exit=Shutdown(),

@@ -5,13 +5,14 @@ ros2 launch sac_bringup sim_train.launch.py task:=pick_cube num_actors:=1 rviz:=
 Takes the arguments of train.launch.py as well.
 """
 
-from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
+from launch.actions import IncludeLaunchDescription, OpaqueFunction
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution, ThisLaunchFileDir
 from launch_ros.actions import Node
-from launch_ros.parameter_descriptions import ParameterValue
-from launch_ros.substitutions import FindPackageShare
+from sac_bringup.arguments import declared, is_true, number, value
 from sac_bringup.restart import restarted
+from sac_bringup.simulation import simulated_robot
+from sac_bringup.viewers import rviz
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from sac_bringup import security
@@ -43,77 +44,41 @@ PASSED_ON = tuple(name for name in ARGUMENTS if name not in ("rviz", "speed_fact
 
 def secured(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """Every enclave is checked before the first node starts, those of train.launch.py as well."""
-    chosen = [
-        name
-        for name, argument in (("learner", "learner"), ("render", "video"), ("rviz", "rviz"))
-        if LaunchConfiguration(argument, default="true").perform(context) == "true"
-    ]
+    optional = {
+        "learner": LaunchConfiguration("learner", default="true").perform(context) == "true",
+        "render": is_true(context, "video"),
+        "rviz": is_true(context, "rviz"),
+        "monitor": is_true(context, "rviz"),
+    }
+    chosen = [name for name, is_wanted in optional.items() if is_wanted]
     return security.enforced(context, "robot", "actor", *chosen)
 
 
 def simulations(context: LaunchContext) -> list[Node]:
     """One bridge for each actor, under the namespace that train.launch.py gives the actor."""
-    namespace = LaunchConfiguration("namespace").perform(context).strip("/")
-    seed = int(LaunchConfiguration("seed").perform(context))
-    robots = int(LaunchConfiguration("num_actors").perform(context))
-    command = LaunchConfiguration("command").perform(context)
+    namespace = value(context, "namespace").strip("/")
+    seed, robots = int(value(context, "seed")), int(value(context, "num_actors"))
     bridges = []
     for index in range(robots):
         own = f"{namespace}/robot_{index}" if robots > 1 else namespace
-        bridges.append(
-            Node(
-                package="franka_sim_bridge",
-                executable="franka_sim_bridge",
-                name="franka_sim_bridge",
-                namespace=own.strip("/"),
-                output="screen",
-                ros_arguments=security.enclave("robot"),
-                parameters=[
-                    PathJoinSubstitution(
-                        [FindPackageShare("sac_bringup"), "config", "franka_sim_bridge.yaml"]
-                    ),
-                    {
-                        "task": LaunchConfiguration("task"),
-                        "robot_type": LaunchConfiguration("robot_type"),
-                        "visuals": LaunchConfiguration("visuals"),
-                        "seed": seed + index,
-                        "lockstep": True,
-                        "speed_factor": ParameterValue(
-                            LaunchConfiguration("speed_factor"), value_type=float
-                        ),
-                        "motion_controller": f"{command}_controller",
-                    },
-                ],
-                **restarted(),
-            )
-        )
+        parameters = {
+            "visuals": LaunchConfiguration("visuals"),
+            "seed": seed + index,
+            "motion_controller": f"{value(context, 'command')}_controller",
+        }
+        bridges.append(simulated_robot(own.strip("/"), parameters, **restarted()))
     return bridges
 
 
-def rviz(context: LaunchContext) -> list[Node]:
-    if LaunchConfiguration("rviz").perform(context) != "true":
+def viewer(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    if not is_true(context, "rviz"):
         return []
-    configuration = PathJoinSubstitution(
-        [FindPackageShare("sac_bringup"), "config", "rviz", "training.rviz"]
-    )
-    return [
-        Node(
-            package="rviz2",
-            executable="rviz2",
-            arguments=["-d", configuration],
-            ros_arguments=security.enclave("rviz"),
-            parameters=[{"use_sim_time": True}],
-        )
-    ]
+    return rviz(value(context, "namespace"), simulated=True)
 
 
 def training(context: LaunchContext) -> list[IncludeLaunchDescription]:
     """Learner and actors; at the robot's pace with the task's settings for it."""
-    factor = LaunchConfiguration("speed_factor").perform(context)
-    try:
-        at_robots_pace = float(factor) > 0.0
-    except ValueError:
-        raise RuntimeError(f"speed_factor: expected a number such as 1.0, got {factor!r}") from None
+    at_robots_pace = number(context, "speed_factor") > 0.0
     arguments = {name: LaunchConfiguration(name) for name in PASSED_ON}
     return [
         IncludeLaunchDescription(
@@ -128,14 +93,11 @@ def training(context: LaunchContext) -> list[IncludeLaunchDescription]:
 def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
         [
-            *(
-                DeclareLaunchArgument(name, default_value=default, description=text)
-                for name, (default, text) in ARGUMENTS.items()
-            ),
+            *declared(ARGUMENTS),
             *security.arguments(),
             OpaqueFunction(function=secured),
             OpaqueFunction(function=simulations),
-            OpaqueFunction(function=rviz),
+            OpaqueFunction(function=viewer),
             OpaqueFunction(function=training),
         ]
     )

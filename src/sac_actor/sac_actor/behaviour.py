@@ -49,13 +49,16 @@ class Behaviour(Protocol):
 class Learnt:
     """Random actions for the first `random_steps` steps and until there is a policy, then that.
 
-    The policy explores with its own noise.
+    The policy explores with its own noise, unless it is told to use its mean action.
     """
 
     waits_for_start = False
     keeps_failures = True
 
-    def __init__(self, action_size: int, random_steps: int, seed: int) -> None:
+    def __init__(
+        self, action_size: int, random_steps: int, seed: int, explores: bool = True
+    ) -> None:
+        self._explores = explores
         self.policy: Policy | None = None
         self._action_size = action_size
         self._random_steps = random_steps
@@ -68,8 +71,11 @@ class Learnt:
         if self.policy is None or steps < self._random_steps:
             action = self._rng.uniform(-1.0, 1.0, self._action_size).astype(np.float32)
             return Choice(action, SOURCE_RANDOM, 0)
-        action = self.policy.sample(observation, self._rng)
-        return Choice(action, SOURCE_POLICY, self.policy.version)
+        policy = self.policy
+        action = (
+            policy.sample(observation, self._rng) if self._explores else policy.mean(observation)
+        )
+        return Choice(action, SOURCE_POLICY, policy.version)
 
 
 class TakenOver:

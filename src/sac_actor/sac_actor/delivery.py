@@ -108,6 +108,10 @@ class Delivery:
 
     # What goes out.
 
+    def is_due(self, steps: int) -> bool:
+        """Whether rows are to be sent after so many steps."""
+        return steps > 1 and (steps - 1) % self._flush_period == 0
+
     def send(self, whole: bool = False) -> bool:
         """Publish unsent rows if a learner listens, a flush's worth a message; whether any.
 

@@ -165,10 +165,13 @@ class EnvironmentLoop:
         self.human_steps = 0
         self.episodes = 0
         self.episodes_kept = 0  # not discarded
+        self.judged = 0  # episodes of which it is known whether they succeeded
+        self.successes = 0
         self.source: int | None = None  # of the newest action; None: no episode is under way
         self.resetting = False
         self.last_return = float("nan")
         self.last_length = 0
+        self.last_success: bool | None = None
         self._witness = witness or Witness()
         self._judged_by_person = judged_by_person
         self._seed: int | None = seed
@@ -273,6 +276,9 @@ class EnvironmentLoop:
         self.episodes += 1
         self.episodes_kept += not episode.discarded
         self.last_return, self.last_length = episode.episode_return, episode.length
+        self.last_success = episode.success
+        self.judged += episode.success is not None
+        self.successes += episode.success is True
         self._witness.ended(episode)
 
     def _begin_episode(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -18,6 +19,7 @@ from sac_actor.behaviour import (
     make_behaviour,
 )
 from sac_actor.delivery import Delivery
+from sac_actor.deployment import Deployment
 from sac_actor.environment import Environment, EpisodeCut, Interrupted, make_environment
 from sac_actor.loop import EnvironmentLoop, Evaluation, Pace, evaluate
 from sac_actor.marks import Kind, Mark, Refused
@@ -29,7 +31,7 @@ from sac_msgs.msg import ActorStatus, TeleopAction
 from sac_msgs.srv import MarkEpisode
 from sac_ros import node, qos
 from sac_ros.codecs import check_mark, printable
-from sac_ros.parameters import parameter
+from sac_ros.parameters import UserError, parameter
 from sac_ros.refusals import Refusals
 
 MOMENT = 0.1  # s after which a waiting actor looks again
@@ -49,6 +51,9 @@ class Parameters(RobotParameters):
     """Parameters of the actor node."""
 
     seed: int = parameter(0, "Seed of the environment and of exploration", minimum=0)
+    checkpoint: str = parameter(
+        "", "Policy to use as it is, without a learner: a checkpoint folder or an exported file"
+    )
     step_rate: float = parameter(
         200.0,
         "Steps per second in a Gymnasium environment, 0 = as fast as it can; a robot has its own",
@@ -99,9 +104,11 @@ class Actor(node.SacNode[Parameters]):
     environment: Environment  # while configured
     queue: TransitionQueue  # since it was configured first
     loop_: EnvironmentLoop
+    delivery: Delivery | Deployment
 
     def __init__(self) -> None:
         super().__init__("sac_actor", Parameters)
+        self._made = ExitStack()  # what `configure` made, to be given back
         self._refusals = Refusals(self)
         self._evaluations = 0
         self._evaluation = Evaluation(0, (float("nan"),), (0,), None)
@@ -119,8 +126,15 @@ class Actor(node.SacNode[Parameters]):
 
     def configure(self) -> None:
         p = self.parameters
+        self._made.close()  # of an attempt that failed
+        if p.checkpoint and p.behaviour != "policy":
+            raise UserError(
+                f"checkpoint {p.checkpoint} is for behaviour 'policy', not {p.behaviour!r}: leave "
+                "one of the two out"
+            )
         by_person = p.reward_from == "human"
         self.environment = make_environment(self, p, p.env_id, self._goes_on, by_person)
+        self._made.callback(self.environment.close)
         if hasattr(self, "loop_"):  # configured once more: what is queued stays
             self.loop_.environment = self.environment
             self.loop_.behaviour = self._make_behaviour()
@@ -128,9 +142,14 @@ class Actor(node.SacNode[Parameters]):
         else:
             sizes = (self.environment.observation_size, self.environment.action_size)
             self.queue = TransitionQueue(p.queue_capacity, *sizes)
-            self._learnt = Learnt(self.environment.action_size, p.random_steps, p.seed)
+            self._learnt = self._make_learnt()
             self._person = Person(self.environment.action_size, p.teleop_timeout)
             self.reports = Reports(self, self.queue, p.behaviour)
+            self.delivery = (
+                Deployment(p.checkpoint, self.queue)
+                if p.checkpoint
+                else Delivery(self, self.queue, p.flush_period, self._refusals)
+            )
             self.loop_ = EnvironmentLoop(
                 self.environment,
                 self.queue,
@@ -140,37 +159,41 @@ class Actor(node.SacNode[Parameters]):
                 by_person,
             )
             self.loop_.go_on = self._goes_on
-            self.delivery = Delivery(self, self.queue, p.flush_period, self._refusals)
             self._next_evaluation = p.eval_period
         self.reports.open(self.environment)
+        self._made.callback(self.reports.close)
         self.delivery.open(self.environment)
-        self._status = self.create_publisher(
-            ActorStatus, "sac/actor/status", qos.STATUS, qos_overriding_options=qos.OVERRIDABLE
-        )
-        self._teleop = self.create_subscription(
-            TeleopAction,
-            "sac/teleop_action",
-            self._on_teleop,
-            qos.TELEOP_ACTION,
-            qos_overriding_options=qos.OVERRIDABLE,
-        )
-        self._mark_service = self.create_service(MarkEpisode, "~/mark_episode", self._on_mark)
-        self._timer = self.create_timer(1.0, self._every_second)
+        self._made.callback(self.delivery.close)
+        self._take_policy()
+        self._open_topics()
         self.get_logger().info(
             f"Acting in {self.environment.name}: {self.environment.observation_size} observations, "
             f"{self.environment.action_size} actions; session {self.session:016x}"
         )
+        if isinstance(self.delivery, Deployment):
+            self.get_logger().info(f"With the mean action of {self.delivery}; nothing is learnt")
+
+    def _open_topics(self) -> None:
+        options = {"qos_overriding_options": qos.OVERRIDABLE}
+        self._status = self.create_publisher(ActorStatus, "sac/actor/status", qos.STATUS, **options)
+        self._made.callback(self.destroy_publisher, self._status)
+        teleop = self.create_subscription(
+            TeleopAction, "sac/teleop_action", self._on_teleop, qos.TELEOP_ACTION, **options
+        )
+        self._made.callback(self.destroy_subscription, teleop)
+        self._mark_service = self.create_service(MarkEpisode, "~/mark_episode", self._on_mark)
+        self._made.callback(self.destroy_service, self._mark_service)
+        self._made.callback(self.destroy_timer, self.create_timer(1.0, self._every_second))
 
     def cleanup(self) -> None:
+        self._made.close()
         if hasattr(self, "environment"):
-            self.environment.close()
             del self.environment
-            self.destroy_timer(self._timer)
-            self.destroy_publisher(self._status)
-            self.destroy_subscription(self._teleop)
-            self.destroy_service(self._mark_service)
-            self.delivery.close()
-            self.reports.close()
+
+    def _make_learnt(self) -> Learnt:
+        p = self.parameters
+        random_steps = 0 if p.checkpoint else p.random_steps
+        return Learnt(self.environment.action_size, random_steps, p.seed, explores=not p.checkpoint)
 
     def _make_behaviour(self) -> Behaviour:
         p = self.parameters
@@ -199,7 +222,7 @@ class Actor(node.SacNode[Parameters]):
         if self._fault:
             self.get_logger().info("Acting again")
             self._fault = ""
-        flush = self.loop_.steps > 1 and (self.loop_.steps - 1) % p.flush_period == 0
+        flush = self.delivery.is_due(self.loop_.steps)
         if flush:
             self.delivery.send()
         if (
@@ -236,14 +259,26 @@ class Actor(node.SacNode[Parameters]):
 
     def _after_episode(self) -> None:
         p = self.parameters
+        if p.checkpoint:
+            self._say_how_it_went()
         if 0 < p.max_episodes <= self.loop_.episodes_kept:
             self.get_logger().info(f"Complete: {p.max_episodes} episodes")
             self.stopping.set()
-        elif p.behaviour == "policy" and p.eval_period > 0 and self._evaluation_is_due():
+        elif self._evaluation_is_due():
             self._evaluate()
 
+    def _say_how_it_went(self) -> None:
+        loop = self.loop_
+        outcome = {True: ", success", False: ", no success", None: ""}[loop.last_success]
+        self.get_logger().info(
+            f"Episode {loop.episodes}: return {loop.last_return:.1f} in {loop.last_length} steps"
+            f"{outcome}"
+        )
+
     def _evaluation_is_due(self) -> bool:
-        return self._next_evaluation <= self.loop_.steps
+        p = self.parameters
+        learns = p.behaviour == "policy" and not p.checkpoint
+        return learns and p.eval_period > 0 and self._next_evaluation <= self.loop_.steps
 
     def _on_cut(self, reason: str) -> None:
         """Say why there is no episode, and wait a moment before the next attempt."""
@@ -304,8 +339,11 @@ class Actor(node.SacNode[Parameters]):
         self._publish_status()
         missed = self._expects_learner and len(self.queue) > 0
         left = f", {len(self.queue)} rows not acknowledged" if missed else ""
+        loop = self.loop_
+        shown = self.parameters.checkpoint and loop.judged
+        outcome = f", {loop.successes} of {loop.judged} succeeded" if shown else ""
         self.get_logger().info(
-            f"Stopped after {self.loop_.steps} steps and {self.loop_.episodes} episodes{left}"
+            f"Stopped after {loop.steps} steps and {loop.episodes} episodes{outcome}{left}"
         )
 
     # What a person says, on the executor thread.
@@ -347,7 +385,8 @@ class Actor(node.SacNode[Parameters]):
     @property
     def _expects_learner(self) -> bool:
         """Whether a missing learner is worth a word: demonstrations may do without."""
-        return self.parameters.behaviour == "policy" or self.delivery.followed
+        p = self.parameters
+        return (p.behaviour == "policy" and not p.checkpoint) or self.delivery.followed
 
     def _every_second(self) -> None:
         then, steps = self._rate_mark
