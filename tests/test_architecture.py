@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,18 @@ def test_every_package_with_python_code_is_in_the_table() -> None:
 def test_the_actor_process_never_loads_pytorch() -> None:
     code = "import sys, sac_actor.node, sac_actor.evaluate; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_figures_are_written_without_loading_tensorflow(tmp_path: Path) -> None:
+    assert find_spec("tensorflow"), "the test tools include it"
+    code = (
+        "import pathlib, sys; from sac_learner.metrics import Metrics; "
+        f"metrics = Metrics(pathlib.Path({str(tmp_path)!r}), '', {{}}, sys.exit); "
+        "metrics.training(1, {'critic_loss': 0.5}); metrics.close(); "
+        "sys.exit('tensorflow' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    assert list((tmp_path / "tensorboard").glob("events.*"))
 
 
 # What runs code, or may, when it reads data.

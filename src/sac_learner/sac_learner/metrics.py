@@ -6,14 +6,26 @@ import contextlib
 import csv
 import math
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TextIO
 
-from torch.utils.tensorboard import SummaryWriter
-
 from sac_ros.parameters import UserError
+
+
+def _summary_writer() -> type[Any]:
+    """torch.utils.tensorboard.SummaryWriter, which would load TensorFlow where that is installed.
+
+    That costs a learner four seconds and half a gigabyte. This module's name is TensorBoard's own
+    sign that it is to do without.
+    """
+    sys.modules.setdefault("tensorboard.compat.notf", ModuleType("tensorboard.compat.notf"))
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter
 
 
 class CsvLog:
@@ -68,13 +80,14 @@ class Metrics:
         warn: Callable[[str], None],
     ) -> None:
         self._folder = directory / "tensorboard"
+        self._make_writer = _summary_writer()
         self._warn = warn
         try:
             self._training = CsvLog(directory / "metrics.csv")
             self._evaluations = CsvLog(directory / "evaluations.csv")
         except OSError as error:
             raise UserError(f"{directory}: figures cannot be written: {error}") from error
-        self._tensorboard: SummaryWriter | None = None
+        self._tensorboard: Any = None
         # Time goes on where an earlier start of the run ended.
         self._started = time.monotonic() - float(self._training.last.get("seconds") or 0.0)
         self._wandb = None
@@ -117,7 +130,7 @@ class Metrics:
         try:
             log.write({"seconds": self.elapsed, "step": step, **figures})
             if self._tensorboard is None:
-                self._tensorboard = SummaryWriter(str(self._folder), flush_secs=10)
+                self._tensorboard = self._make_writer(str(self._folder), flush_secs=10)
             for key, value in finite.items():
                 self._tensorboard.add_scalar(key, value, step)
         except (OSError, RuntimeError) as error:  # its writer breaks for good: the next is new
