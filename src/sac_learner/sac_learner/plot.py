@@ -39,7 +39,10 @@ def draw(directory: Path) -> Path | None:
     success = evaluations.get("success_rate")
     if success is not None and not np.isfinite(success).any():
         success = None
-    rows = 3 if success is None else 4
+    people = training.get("human_share")
+    if people is not None and not people.any():
+        people = None
+    rows = 3 if success is None and people is None else 4
     figure, axes = plt.subplots(rows, 2, figsize=(12, 1 + 3 * rows), sharex="col", sharey="row")
     for column, (key, unit, label) in enumerate(
         (("transitions", 1e3, "environment steps (thousands)"), ("seconds", 60.0, "minutes"))
@@ -58,14 +61,17 @@ def draw(directory: Path) -> Path | None:
         temperature.plot(x, training["temperature"], color="C2", label="temperature")
         temperature.set_yscale("log")
         axes[-1, column].set_xlabel(label)
+        if people is not None:
+            axes[3, column].fill_between(x, people, color="C4", alpha=0.4, label="a person's steps")
         if success is not None:
             axes[3, column].plot(
                 evaluations[key] / unit, success, "o-", ms=3, color="C3", label="success rate"
             )
+        if rows == 4:
             axes[3, column].set_ylim(-0.02, 1.02)
         for axis in axes[:, column]:
             axis.grid(alpha=0.3)
-    labels = ("return", "loss", "temperature", "success rate")
+    labels = ("return", "loss", "temperature", "share")
     for axis, label in zip(axes[:, 0], labels[:rows], strict=True):
         axis.set_ylabel(label)
         axis.legend(loc="best", fontsize=8)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.image import imread
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sac_learner import plot
@@ -86,6 +87,19 @@ def test_the_learning_curve_is_drawn_from_what_is_there(tmp_path: Path) -> None:
     curve.finish()
     assert (tmp_path / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
     assert list(tmp_path.glob(".learning_curve*")) == []
+
+
+def test_the_share_of_a_person_has_a_panel_of_its_own(tmp_path: Path) -> None:
+    heights = []
+    for number, share in enumerate((0.0, 0.3)):
+        (tmp_path / f"{number}").mkdir()
+        metrics = Metrics(tmp_path / f"{number}", "", {}, pytest.fail)
+        metrics.training(10, FIGURES | {"human_share": share})
+        metrics.close()
+        picture = plot.draw(tmp_path / f"{number}")
+        assert picture is not None
+        heights.append(imread(picture).shape[0])
+    assert heights[1] > heights[0]
 
 
 def test_weights_and_biases_gets_the_figures_when_asked(
