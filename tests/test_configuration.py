@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import yaml
+from sac_bringup.arguments import task_files
 from system import ROOT, Program
 
+from launch import LaunchContext
 from sac_actor.node import Parameters as ActorParameters
 from sac_demos.recorder import Parameters as RecorderParameters
 from sac_learner.parameters import Parameters as LearnerParameters
@@ -37,6 +40,33 @@ def test_parameter_files_hold_every_parameter_with_its_default(
         for f in dataclasses.fields(parameters)
     }
     assert values == {k: v for k, v in defaults.items() if k not in DECIDED_BY_LAUNCH}
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted((ROOT / "config").glob("*/[la]*.yaml")),
+    ids=lambda p: f"{p.parent.name}/{p.name}",
+)
+def test_settings_of_a_task_are_parameters_of_the_node(path: Path) -> None:
+    node, _, variant = path.stem.partition("_")
+    assert variant in ("", "real_time", "demos")
+    values = yaml.safe_load(path.read_text())["/**"]["ros__parameters"]
+    parameters = {"learner": LearnerParameters, "actor": ActorParameters}[node]
+    fields = {field.name: field.default for field in dataclasses.fields(parameters)}
+    assert {name: type(value) for name, value in values.items()} == {
+        name: type(fields[name]) for name in values
+    }
+
+
+def test_a_task_has_the_settings_of_the_one_whose_name_begins_its_own() -> None:
+    files = task_files(LaunchContext(), "pick_cube_sparse", "learner", ["real_time", "demos"])
+    assert ["/".join(Path(file).parts[-2:]) for file in files] == [
+        "pick_cube/learner.yaml",
+        "pick_cube_sparse/learner.yaml",
+        "pick_cube/learner_real_time.yaml",
+        "pick_cube/learner_demos.yaml",
+    ]
+    assert task_files(LaunchContext(), "", "learner") == []
 
 
 @pytest.mark.parametrize(

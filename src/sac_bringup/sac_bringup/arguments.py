@@ -75,9 +75,16 @@ def given(context: LaunchContext, parameters: Parameters) -> dict[str, Parameter
 def task_files(
     context: LaunchContext, task: str, node: str, variants: Sequence[str] = ()
 ) -> list[str]:
-    """A task's own parameter files, if it has them: config/<task>/<node>.yaml, <node>_<variant>."""
+    """A task's own parameter files, if it has them: config/<task>/<node>.yaml, <node>_<variant>.
+
+    A task whose name begins with another's has that one's before them: pick_cube_sparse those of
+    pick_cube.
+    """
     if not task:
         return []
-    folder = Path(FindPackageShare("sac_bringup").perform(context), "config", task)
+    config = Path(FindPackageShare("sac_bringup").perform(context), "config")
+    words = task.split("_")
+    tasks = ["_".join(words[: count + 1]) for count in range(len(words))]
     names = [node, *(f"{node}_{variant}" for variant in variants)]
-    return [str(path) for name in names if (path := folder / f"{name}.yaml").is_file()]
+    files = [config / one / f"{name}.yaml" for name in names for one in tasks]
+    return [str(path) for path in files if path.is_file()]
