@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 ENV ?= HalfCheetah-v4
 ARGS ?=
-.PHONY: help setup sim_train gym_train test bench clean
+.PHONY: help setup sim_train gym_train record_demos test bench clean
 
 help:  ## show this text
 	@grep -E '^[a-z_]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -14,6 +14,9 @@ setup:  ## set up what is missing (a second call takes seconds)
 
 sim_train: setup  ## train a simulated Franka to pick a cube
 	@. ./env.sh && exec ros2 launch sac_bringup sim_train.launch.py $(ARGS)
+
+record_demos: setup  ## show a simulated Franka how to pick a cube, with the keyboard
+	@. ./env.sh && exec ros2 launch sac_bringup record_demos.launch.py $(ARGS)
 
 gym_train: setup  ## train in any Gymnasium environment: ENV=Pendulum-v1
 	@. ./env.sh && exec ros2 launch sac_bringup gym_train.launch.py env_id:=$(ENV) $(ARGS)

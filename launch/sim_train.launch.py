@@ -5,7 +5,7 @@ ros2 launch sac_bringup sim_train.launch.py task:=pick_cube num_actors:=1 rviz:=
 Takes the arguments of train.launch.py as well.
 """
 
-from launch.actions import IncludeLaunchDescription, OpaqueFunction
+from launch.actions import IncludeLaunchDescription, OpaqueFunction, SetLaunchConfiguration
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution, ThisLaunchFileDir
 from launch_ros.actions import Node
@@ -16,6 +16,7 @@ from sac_bringup.viewers import rviz
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from sac_bringup import security
+from sac_bringup import teleoperation as teleop
 
 ARGUMENTS = {
     "task": ("pick_cube", "Task: reach, pick_cube, pick_cube_sparse …"),
@@ -23,9 +24,11 @@ ARGUMENTS = {
     "seed": ("0", "Seed of networks, exploration and episodes"),
     "rviz": ("false", "Open rviz (on a ROS host)"),
     "speed_factor": (
-        "0.0",
-        "Simulated time per time: 0 = as fast as it goes, 1 = the robot's pace",
+        "",
+        "Simulated time per time: 0 = as fast as it goes, 1 = the robot's pace; empty = 1 with a "
+        "teleop, else 0",
     ),
+    "teleop": ("none", "How a person may take over from the first actor: keyboard, joy, none"),
     "stop_at_success": ("0.95", "Success rate at which the run is complete, 0 = never"),
     "max_steps": ("200000", "Environment steps after which the run is complete, 0 = never"),
     "preload_rlds_path": ("", "RLDS dataset of demonstrations; several with : between them"),
@@ -42,6 +45,14 @@ ARGUMENTS = {
 PASSED_ON = tuple(name for name in ARGUMENTS if name not in ("rviz", "speed_factor"))
 
 
+def paced(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """A person who may take over needs the robot's pace."""
+    if value(context, "speed_factor"):
+        return []
+    factor = "0.0" if teleop.device(context) == "none" else "1.0"
+    return [SetLaunchConfiguration("speed_factor", factor)]
+
+
 def secured(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """Every enclave is checked before the first node starts, those of train.launch.py as well."""
     optional = {
@@ -49,6 +60,7 @@ def secured(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         "render": is_true(context, "video"),
         "rviz": is_true(context, "rviz"),
         "monitor": is_true(context, "rviz"),
+        "teleop": teleop.device(context) != "none",
     }
     chosen = [name for name, is_wanted in optional.items() if is_wanted]
     return security.enforced(context, "robot", "actor", *chosen)
@@ -95,6 +107,7 @@ def generate_launch_description() -> LaunchDescription:
         [
             *declared(ARGUMENTS),
             *security.arguments(),
+            OpaqueFunction(function=paced),
             OpaqueFunction(function=secured),
             OpaqueFunction(function=simulations),
             OpaqueFunction(function=viewer),

@@ -22,9 +22,11 @@ from sac_bringup.arguments import (
     value,
 )
 from sac_bringup.restart import restarted
+from sac_bringup.teleoperation import teleoperation
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from sac_bringup import actors, security
+from sac_bringup import teleoperation as teleop
 
 ARGUMENTS = {
     "env_id": ("HalfCheetah-v4", "Gymnasium environment"),
@@ -38,6 +40,8 @@ ARGUMENTS = {
     "real_time": ("false", "Data comes at a robot's pace: settings for few steps, not for speed"),
     "namespace": ("", "Namespace of all nodes"),
     "robot": ("", "Name of a robot, whose topics and actor are in a namespace of that name"),
+    "teleop": ("none", "How a person may take over from the first actor: keyboard, joy, none"),
+    **teleop.ARGUMENTS,
 }
 # Parameters of the learner that are arguments.
 LEARNER = {
@@ -69,7 +73,10 @@ def training(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     started = actor_nodes(context, count, variants)
     if learns:
         started.insert(0, learner(context, name, variants, video(context, name) if films else None))
-    wanted = {"learner": learns, "render": films, "actor": count > 0}
+    helped = count > 0 and teleop.device(context) != "none"
+    if helped:
+        started += teleoperation(context, *first_actor(context, count))
+    wanted = {"learner": learns, "render": films, "actor": count > 0, "teleop": helped}
     enclaves = [enclave for enclave, is_wanted in wanted.items() if is_wanted]
     return [*security.enforced(context, *enclaves), *started]
 
@@ -146,6 +153,16 @@ def actor_nodes(
             )
         )
     return found
+
+
+def first_actor(context: LaunchContext, count: int) -> tuple[str, str, str]:
+    """Name, namespace, and namespace of the learner of the first actor."""
+    task, robot = value(context, "task"), value(context, "robot")
+    if not task:
+        raise RuntimeError("teleop: a person takes over in a task; give task:=… or teleop:=none")
+    shared = value(context, "namespace").strip("/")
+    own = robot or ("robot_0" if count > 1 else "")
+    return f"sac_actor_{robot or 0}", f"{shared}/{own}".strip("/"), shared
 
 
 def generate_launch_description() -> LaunchDescription:

@@ -11,6 +11,7 @@ import pytest
 import rclpy
 from rclpy.node import Node
 from system import Program
+from typist import TerminalProgram
 
 # Before any test uses ROS. Up to 101 a domain has ports below the ephemeral ones.
 os.environ["ROS_DOMAIN_ID"] = str(random.SystemRandom().randint(1, 101))
@@ -24,6 +25,20 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Program]]:
 
     def start_program(*command: str) -> Program:
         programs.append(Program(list(command), tmp_path))
+        return programs[-1]
+
+    yield start_program
+    for program in reversed(programs):
+        program.end()
+
+
+@pytest.fixture
+def start_at_terminal(tmp_path: Path) -> Iterator[Callable[..., TerminalProgram]]:
+    """As `start`, each command with a terminal of its own."""
+    programs: list[TerminalProgram] = []
+
+    def start_program(*command: str) -> TerminalProgram:
+        programs.append(TerminalProgram(list(command), tmp_path))
         return programs[-1]
 
     yield start_program

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -25,8 +25,13 @@ class Program:
         self.lines: list[str] = []
         self._news = threading.Condition()
         self._ended = False
+        self.process = self._start(command, cwd)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _start(self, command: list[str], cwd: Path) -> subprocess.Popen[str]:
         # A session of its own: what it starts can be found, and ended, by it.
-        self.process = subprocess.Popen(
+        return subprocess.Popen(
             command,
             cwd=cwd,
             stdin=subprocess.DEVNULL,
@@ -35,12 +40,13 @@ class Program:
             text=True,
             start_new_session=True,
         )
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+
+    def _output_lines(self) -> Iterator[str]:
+        assert self.process.stdout is not None
+        yield from self.process.stdout
 
     def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
+        for line in self._output_lines():
             with self._news:
                 self.lines.append(line.rstrip("\n"))
                 self._news.notify_all()

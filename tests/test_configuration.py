@@ -14,6 +14,8 @@ from system import ROOT, Program
 from launch import LaunchContext
 from sac_actor.node import Parameters as ActorParameters
 from sac_demos.recorder import Parameters as RecorderParameters
+from sac_demos.teleop_joy import Parameters as JoyParameters
+from sac_demos.teleop_keyboard import Parameters as KeyboardParameters
 from sac_learner.parameters import Parameters as LearnerParameters
 from sac_ros.parameters import NodeParameters
 
@@ -27,6 +29,8 @@ DECIDED_BY_LAUNCH = {"task", "run_directory", "checkpoint", "env_id", "seed"}
         ("learner", LearnerParameters),
         ("actor", ActorParameters),
         ("recorder", RecorderParameters),
+        ("teleop_keyboard", KeyboardParameters),
+        ("teleop_gamepad", JoyParameters),
     ],
 )
 def test_parameter_files_hold_every_parameter_with_its_default(

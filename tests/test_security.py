@@ -19,9 +19,17 @@ from sac_msgs.srv import SaveCheckpoint
 
 POLICIES = ROOT / "config" / "security"
 PROGRAMS = (
-    "actor", "deploy", "evaluate", "learner", "monitor", "recorder", "render", "robot",
+    "actor",
+    "deploy",
+    "evaluate",
+    "learner",
+    "monitor",
+    "recorder",
+    "render",
+    "robot",
     "robot_reset",
-)  # fmt: skip
+    "teleop",
+)
 NAMES = sorted(path.name.removesuffix(".policy.xml") for path in POLICIES.glob("*.policy.xml"))
 INCLUDE = "{http://www.w3.org/2001/XInclude}include"
 
@@ -153,6 +161,16 @@ def test_only_learners_send_weights_and_only_actors_send_transitions() -> None:
     assert who_may("subscribe", "/sac/policy") == {"/sac/actor", *watching}
 
 
+@pytest.mark.parametrize("robot", ["", "/robot_0"])
+def test_only_teleoperations_ask_actors_for_actions_and_only_they_and_operators_mark(
+    robot: str,
+) -> None:
+    assert who_may("publish", f"{robot}/sac/teleop_action") == {"/sac/teleop"}
+    mark = f"{robot}/sac_actor_0/mark_episode"
+    assert who_may("request", mark) == {"/sac/teleop", "/sac/operator"}
+    assert "/sac/teleop" not in who_may("publish", f"{robot}/target_pose")
+
+
 @pytest.mark.parametrize("robot", ["", "/robot_0", "/robot_11"])
 def test_only_robots_say_where_they_are_and_only_who_acts_commands_them(robot: str) -> None:
     for state in ("franka/joint_states", "franka_robot_state_broadcaster/current_pose", "tf"):
@@ -225,6 +243,8 @@ def test_nodes_do_what_their_enclave_may_and_policies_allow_no_more(
         in_enclave(start, "robot_reset", "robot_reset", place, "-p task:=reach")
         folder = f"-p save_path:={tmp_path}/demos_{robot}"
         in_enclave(start, "recorder", "recorder", place, folder, package="sac_demos")
+        status = "-r sac/actor/status:=/sac/actor/status"
+        in_enclave(start, "teleop", "teleop_joy", place, status, package="sac_demos")
     training.wait_for("Sent initial policy to actors", timeout=120.0)
     saved = call(observer, SaveCheckpoint, "/sac_learner/save_checkpoint", SaveCheckpoint.Request())
     assert saved.success  # type: ignore[attr-defined]

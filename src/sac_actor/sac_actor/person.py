@@ -54,6 +54,10 @@ class Person:
             time.monotonic(),
         )
 
+    def forget(self) -> None:
+        """What was asked for until now is over: it was meant for an episode that has ended."""
+        self._newest = None
+
     @property
     def heard(self) -> Heard | None:
         """The newest wish, unless it is too old to count."""

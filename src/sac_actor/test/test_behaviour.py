@@ -113,7 +113,8 @@ def make_loop(
 
 def test_a_person_takes_over_from_random_actions_and_from_the_policy() -> None:
     loop, person, _ = make_loop()
-    for step in range(8):
+    loop.step()
+    for step in range(1, 8):
         say(person, 0.25, engaged=step in (1, 5, 6))
         loop.step()
     rows = taken(loop)
@@ -128,13 +129,16 @@ def test_a_person_who_is_not_engaged_or_not_heard_any_more_does_not_act(clock: C
     loop, _, _ = make_loop()
     person = Person(1, timeout=0.5)
     loop.behaviour = TakenOver(person, Learnt(1, 0, 0))
+    say(person, 0.25)
+    loop.step()
     say(person, 0.25, engaged=False)
     loop.step()
     say(person, 0.25)
     loop.step()
     clock.now += 1.0
     loop.step()
-    assert taken(loop).source.tolist() == [0, 2, 0]
+    # The first wish was there before the episode was.
+    assert taken(loop).source.tolist() == [0, 0, 2, 0]
 
 
 def test_in_teleoperation_an_idle_person_asks_for_nothing() -> None:

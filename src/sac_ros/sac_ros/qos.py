@@ -41,6 +41,13 @@ ROBOT_COMMAND = QoSProfile(
 )
 # A person's wish counts now or never, as a command does.
 TELEOP_ACTION = ROBOT_COMMAND
+# Drivers publish reliably or not; only the newest deflection matters, but every press of a button.
+JOY = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=20,
+    reliability=ReliabilityPolicy.BEST_EFFORT,
+    durability=DurabilityPolicy.VOLATILE,
+)
 # Each step by itself, and each episode's beginning and end, for whoever records them.
 STEPS = _reliable(100, DurabilityPolicy.VOLATILE)
 EPISODE = _reliable(10, DurabilityPolicy.TRANSIENT_LOCAL)
