@@ -7,6 +7,7 @@ import os
 import re
 import signal
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -425,3 +426,27 @@ def test_without_a_terminal_there_is_one_line_and_a_failure(start: Start) -> Non
     assert program.wait() == 1
     (line,) = program.lines
     assert "no terminal to read keys from: start this in a terminal" in line
+
+
+def test_a_session_at_a_terminal_ends_with_its_bags_and_the_next_command(
+    start_at_terminal: StartAtTerminal, observer: Node, tmp_path: Path
+) -> None:
+    session = start_at_terminal(
+        "ros2", "launch", "sac_bringup", "record_demos.launch.py", "num_episodes:=1",
+        "save_path:=bags", "operator_name:=Ada", "reward_from:=human",
+    )  # fmt: skip
+    session.wait_for("away from the robot")  # its nodes have a pipe for their input
+    watcher = Watcher(observer)
+    session.wait_for("Waiting for START on /sac_actor/mark_episode")
+    session.press("\r")
+    session.wait_for("the episode begins")
+    watcher.more_rows(3)
+    session.press("y")
+    session.wait_for(r"Episode 1/1: success, \d+ steps")
+    session.wait_for(
+        "The bags are in bags. A dataset to learn from: ros2 run sac_demos bag_to_rlds bags"
+    )
+    assert session.wait() == 0
+    assert session.mode_at_end & SINGLE_KEYS == SINGLE_KEYS
+    assert len(list((tmp_path / "bags").glob("*/metadata.yaml"))) == 1
+    assert watcher.ended(0).operator_name == "Ada"

@@ -242,7 +242,7 @@ class Actor(node.SacNode[Parameters]):
         if self._lacks_recorder:
             waiting_for = f"a recorder on {self.reports.topic}"
         elif self.loop_.marks.waiting:
-            waiting_for = f"START on {self._mark_service.srv_name}"
+            waiting_for = f"START on {self.get_fully_qualified_name()}/mark_episode"
         if waiting_for != self._waiting_for:
             self._waiting_for = waiting_for
             self._publish_status()
