@@ -354,7 +354,8 @@ def test_hostile_teleoperation_is_refused_and_moves_nothing(start: Start, observ
             reason,
         )
         assert re.search(reason, watcher.diagnostics["last_refusal"]), watcher.diagnostics
-    publisher.publish(TeleopAction(teleop_session=1, engaged=True, action=[0.0] * 4))
+    publisher.publish(TeleopAction(teleop_session=1, engaged=True, action=[0.0, 0.0, 0.0, 0.25]))
+    watcher.until(lambda: watcher.rows[-1][1].actions[0, 3] == 0.25, "the first one acts")
     publisher.publish(
         TeleopAction(teleop_session=2, engaged=True, action=[1.0] * 4, operator_name="Eve")
     )
@@ -362,7 +363,8 @@ def test_hostile_teleoperation_is_refused_and_moves_nothing(start: Start, observ
     assert (
         "teleoperation of 'Eve' refused: two teleoperations" in watcher.diagnostics["last_refusal"]
     )
-    assert not any(rows.actions.any() for _, rows in watcher.rows)
+    watcher.more_rows(2)
+    assert not any(rows.actions[:, :3].any() for _, rows in watcher.rows)
     assert program.process.poll() is None
     answer = call(
         observer, MarkEpisode, "/sac_actor/mark_episode", Mark(mark=200, operator_name="\n")
