@@ -80,11 +80,11 @@ UNSAFE_CALLS = {
 }  # fmt: skip
 # These are harmless with the right argument, whose name and value follow.
 SAFE_WITH = {
-    "np.load": ("allow_pickle", "False"),
-    "numpy.load": ("allow_pickle", "False"),
-    "np.save": ("allow_pickle", "False"),
-    "numpy.save": ("allow_pickle", "False"),
-    "yaml.load": ("Loader", "yaml.SafeLoader"),
+    "np.load": ("allow_pickle", {"False"}),
+    "numpy.load": ("allow_pickle", {"False"}),
+    "np.save": ("allow_pickle", {"False"}),
+    "numpy.save": ("allow_pickle", {"False"}),
+    "yaml.load": ("Loader", {"yaml.SafeLoader", "yaml.CSafeLoader"}),
 }
 # In what is not Python: code that is handed to an interpreter.
 UNSAFE_TEXT = re.compile(
@@ -110,9 +110,9 @@ def unsafe(code: str) -> list[str]:
             if called.removeprefix("builtins.") in UNSAFE_CALLS:
                 found.append(f"line {item.lineno}: {called}(")
             elif called in SAFE_WITH:
-                name, value = SAFE_WITH[called]
-                if arguments.get(name) != value:
-                    found.append(f"line {item.lineno}: {called}( without {name}={value}")
+                name, values = SAFE_WITH[called]
+                if arguments.get(name) not in values:
+                    found.append(f"line {item.lineno}: {called}( without {name}={min(values)}")
             elif arguments.get("allow_pickle", "False") != "False":
                 found.append(f"line {item.lineno}: {called}(allow_pickle=")
         for module in modules:
@@ -157,6 +157,7 @@ def test_what_runs_the_data_it_reads_is_recognised(code: str) -> None:
         "agent.eval()",
         "np.load(path, allow_pickle=False)",
         "yaml.load(text, Loader=yaml.SafeLoader)",
+        "yaml.load(text, Loader=yaml.CSafeLoader)",
         "yaml.safe_load(text)",
         "json.load(file)",
         "import_module(name)",

@@ -105,7 +105,8 @@ def write_bag(
 
 
 def _yaml(values: object) -> str:
-    return yaml.safe_dump(values, sort_keys=False)
+    text: str = yaml.dump(values, Dumper=yaml.CSafeDumper, sort_keys=False)
+    return text
 
 
 def _information(file: str, contents: Contents, custom_data: Mapping[str, str]) -> dict[str, Any]:

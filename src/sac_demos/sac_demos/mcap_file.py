@@ -11,7 +11,8 @@ import fcntl
 import os
 import stat
 import struct
-from collections.abc import Iterator, Mapping
+from array import array
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -101,22 +102,29 @@ class _Cursor:
         return found
 
 
+def everything(channel: Channel) -> bool:
+    """Wants every message."""
+    return True
+
+
 class McapFile:
     """Reads a file from its beginning to its end, or to where it was cut.
 
     Attributes:
-        channels: those met so far, by their number.
         metadata: those met so far, by name; of several of one name the last.
+        times: if given, log times (ns) of every message are appended to it, by topic.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, times: Mapping[str, array[int]] | None = None) -> None:
         self.path = Path(path)
-        self.channels: dict[int, Channel] = {}
         self.metadata: dict[str, dict[str, str]] = {}
+        self._times = times
         self._schemas: dict[int, Schema] = {}
+        # By number: the channel, or None if it is not wanted; and where its log times go.
+        self._channels: dict[int, tuple[Channel | None, Callable[[int], None]]] = {}
 
-    def messages(self, topics: frozenset[str] | None = None) -> Iterator[Message]:
-        """Every message, of these topics or of all, in the order of the file.
+    def messages(self, wanted: Callable[[Channel], bool] = everything) -> Iterator[Message]:
+        """Every message of the channels that are wanted, in the order of the file.
 
         Raises:
             McapCut: the file has no end; every message before was given.
@@ -134,7 +142,10 @@ class McapFile:
                 raise McapError(f"{self.path}: no MCAP file")
             try:
                 for opcode, content in self._records(file, status.st_size - len(MAGIC)):
-                    yield from self._read(opcode, content, topics)
+                    if opcode == CHUNK:
+                        yield from self._read_chunk(content, wanted)
+                    elif (message := self._read(opcode, content, wanted)) is not None:
+                        yield message
             except McapError:
                 raise
             except (ValueError, struct.error, zstandard.ZstdError, RuntimeError) as error:
@@ -160,36 +171,7 @@ class McapFile:
             left -= length
             yield opcode, content
 
-    def _read(
-        self, opcode: int, content: bytes, topics: frozenset[str] | None
-    ) -> Iterator[Message]:
-        if opcode == MESSAGE:
-            number, sequence, log_time, publish_time = _MESSAGE.unpack_from(content)
-            channel = self.channels.get(number)
-            if channel is None:
-                raise ValueError(f"a message of the unknown channel {number}")
-            if topics is None or channel.topic in topics:
-                data = content[_MESSAGE.size :]
-                yield Message(channel, sequence, log_time, publish_time, data)
-        elif opcode == CHUNK:
-            yield from self._read_chunk(content, topics)
-        elif opcode == SCHEMA:
-            cursor = _Cursor(content)
-            number = cursor.number(_U16)
-            name, encoding = cursor.text(), cursor.text()
-            self._schemas[number] = Schema(name, encoding, cursor.take(cursor.number(_U32)))
-        elif opcode == CHANNEL:
-            cursor = _Cursor(content)
-            number, schema = cursor.number(_U16), cursor.number(_U16)
-            topic, kind, metadata = cursor.text(), cursor.text(), cursor.texts()
-            known = self._schemas.get(schema, Schema("", "", b""))
-            self.channels[number] = Channel(topic, known, kind, metadata)
-        elif opcode == METADATA:
-            cursor = _Cursor(content)
-            name = cursor.text()
-            self.metadata[name] = cursor.texts()
-
-    def _read_chunk(self, content: bytes, topics: frozenset[str] | None) -> Iterator[Message]:
+    def _read_chunk(self, content: bytes, wanted: Callable[[Channel], bool]) -> Iterator[Message]:
         cursor = _Cursor(content)
         _, _, size, _ = _CHUNK.unpack(cursor.take(_CHUNK.size))
         compression = cursor.text()
@@ -200,8 +182,45 @@ class McapFile:
             at += _RECORD.size
             if opcode == CHUNK or at + length > len(data):
                 raise ValueError("a chunk holds a record that is larger than itself")
-            yield from self._read(opcode, data[at : at + length], topics)
+            message = self._read(opcode, data[at : at + length], wanted)
+            if message is not None:
+                yield message
             at += length
+
+    def _read(
+        self, opcode: int, content: bytes, wanted: Callable[[Channel], bool]
+    ) -> Message | None:
+        """The message, if this record is one that is wanted."""
+        if opcode == MESSAGE:
+            number, sequence, log_time, publish_time = _MESSAGE.unpack_from(content)
+            if number not in self._channels:
+                raise ValueError(f"a message of the unknown channel {number}")
+            channel, note = self._channels[number]
+            note(log_time)
+            if channel is not None:
+                return Message(channel, sequence, log_time, publish_time, content[_MESSAGE.size :])
+        elif opcode == SCHEMA:
+            cursor = _Cursor(content)
+            number = cursor.number(_U16)
+            name, encoding = cursor.text(), cursor.text()
+            self._schemas[number] = Schema(name, encoding, cursor.take(cursor.number(_U32)))
+        elif opcode == CHANNEL:
+            cursor = _Cursor(content)
+            number, schema = cursor.number(_U16), cursor.number(_U16)
+            topic, kind, metadata = cursor.text(), cursor.text(), cursor.texts()
+            known = self._schemas.get(schema, Schema("", "", b""))
+            channel = Channel(topic, known, kind, metadata)
+            note = self._times[topic].append if self._times is not None else _forget
+            self._channels[number] = channel if wanted(channel) else None, note
+        elif opcode == METADATA:
+            cursor = _Cursor(content)
+            name = cursor.text()
+            self.metadata[name] = cursor.texts()
+        return None
+
+
+def _forget(time: int) -> None:
+    """Nobody asked for the time of every message."""
 
 
 def _unpacked(data: bytes, compression: str, size: int) -> bytes:
@@ -209,10 +228,7 @@ def _unpacked(data: bytes, compression: str, size: int) -> bytes:
     if size > MAX_CHUNK:
         raise ValueError(f"a chunk of {size} bytes, expected at most {MAX_CHUNK}")
     if compression == "zstd":
-        promised = zstandard.frame_content_size(data)
-        if promised > size:
-            raise ValueError(f"a chunk of {size} bytes that unpacks to {promised}")
-        data = zstandard.ZstdDecompressor().decompress(data, max_output_size=size)
+        data = unpacked_zstd(data, size)
     elif compression == "lz4":
         data = lz4.frame.LZ4FrameDecompressor().decompress(data, max_length=size + 1)
     elif compression:
@@ -220,6 +236,14 @@ def _unpacked(data: bytes, compression: str, size: int) -> bytes:
     if len(data) != size:
         raise ValueError(f"a chunk of {size} bytes that unpacks to others")
     return data
+
+
+def unpacked_zstd(data: bytes, most: int) -> bytes:
+    """A frame of zstd, unpacked; ValueError where that is more than `most` bytes."""
+    promised = zstandard.frame_content_size(data)
+    if promised > most:  # it would be believed, whatever the limit
+        raise ValueError(f"at most {most} bytes expected, it unpacks to {promised}")
+    return zstandard.ZstdDecompressor().decompress(data, max_output_size=most)
 
 
 # Writing.

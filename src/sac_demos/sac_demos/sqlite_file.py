@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from array import array
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from sac_demos.bag_folder import QOS, TYPE_HASH
-from sac_demos.mcap_file import MAX_RECORD, Channel, Message, Schema
+from sac_demos.mcap_file import MAX_RECORD, Channel, Message, Schema, everything
 
 
 class SqliteError(ValueError):
@@ -17,11 +18,13 @@ class SqliteError(ValueError):
 class SqliteFile:
     """Reads a .db3 file. It has one time for each message, that of its arrival."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, times: Mapping[str, array[int]] | None = None) -> None:
+        """`times`: arrival times (ns) of every message are appended to it, by topic."""
         self.path = Path(path)
+        self._times = times
 
-    def messages(self, topics: frozenset[str] | None = None) -> Iterator[Message]:
-        """Every message, of these topics or of all, in the order of arrival.
+    def messages(self, wanted: Callable[[Channel], bool] = everything) -> Iterator[Message]:
+        """Every message of the topics that are wanted, in the order of arrival.
 
         Raises:
             SqliteError: it is no bag, or broken.
@@ -39,7 +42,7 @@ class SqliteFile:
                 database.row_factory = sqlite3.Row
                 if not (_has_table(database, "topics") and _has_table(database, "messages")):
                     raise SqliteError(f"{self.path}: no bag of rosbag2: it lacks their tables")
-                yield from self._messages(database, topics)
+                yield from self._messages(database, wanted)
             finally:
                 database.close()
         except SqliteError:
@@ -48,19 +51,18 @@ class SqliteFile:
             raise SqliteError(f"{self.path}: no bag of rosbag2, or broken: {error}") from error
 
     def _messages(
-        self, database: sqlite3.Connection, topics: frozenset[str] | None
+        self, database: sqlite3.Connection, wanted: Callable[[Channel], bool]
     ) -> Iterator[Message]:
         channels = self._channels(database)
-        wanted = [
-            number
-            for number, channel in channels.items()
-            if topics is None or channel.topic in topics
-        ]
-        marks = ",".join("?" * len(wanted))
+        if self._times is not None:
+            for number, stamp in database.execute("SELECT topic_id, timestamp FROM messages"):
+                self._times[channels[number].topic].append(int(stamp))
+        chosen = [number for number, channel in channels.items() if wanted(channel)]
+        marks = ",".join("?" * len(chosen))
         rows = database.execute(
             "SELECT topic_id, timestamp, data FROM messages "
             f"WHERE topic_id IN ({marks}) ORDER BY timestamp",
-            wanted,
+            chosen,
         )
         for number, stamp, data in rows:
             yield Message(channels[number], 0, int(stamp), int(stamp), bytes(data))
