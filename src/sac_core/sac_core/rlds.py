@@ -239,6 +239,7 @@ def load_demonstrations(
     observation_size: int,
     action_size: int,
     progress: Callable[[int, int], None] | None = None,
+    max_action: float = MAX_ACTION,
 ) -> Demonstrations:
     """Every transition of a dataset, of all its splits.
 
@@ -248,13 +249,14 @@ def load_demonstrations(
             observations `state` is taken, or the only one of this size.
         action_size: numbers of an action, in [-1, 1]; 0 = as many as there are.
         progress: is told now and then how many episodes have been read, and how many there are.
+        max_action: what actions reach at most; for those who do not learn from them.
 
     Raises:
         RldsError: it is no dataset, or broken, or of other sizes; or it holds actions outside
             [-1, 1] or values that are not finite. One line that names the file or the episode.
     """
     dataset = read_description(Path(path))
-    reader = _Reader(dataset, observation_size, action_size)
+    reader = _Reader(dataset, observation_size, action_size, max_action)
     episodes: list[_Episode] = []
     room = MAX_VALUES
     for record in _records(dataset):
@@ -307,8 +309,11 @@ class _Episode:
 class _Reader:
     """Makes transitions of a dataset's records."""
 
-    def __init__(self, dataset: Dataset, observation_size: int, action_size: int) -> None:
+    def __init__(
+        self, dataset: Dataset, observation_size: int, action_size: int, max_action: float
+    ) -> None:
         self.dataset = dataset
+        self.max_action = max_action
         self.sizes = {"observation": observation_size, "action": action_size}
         self.transition_layout = dataset.last_step == "transition"
         self.observation = self._choose("observation", ("state",))
@@ -424,7 +429,7 @@ class _Reader:
     def _check(self, rows: Demonstrations) -> None:
         for name, largest in (
             ("observations", MAX_MAGNITUDE),
-            ("actions", MAX_ACTION),
+            ("actions", self.max_action),
             ("rewards", MAX_MAGNITUDE),
             ("next_observations", MAX_MAGNITUDE),
         ):

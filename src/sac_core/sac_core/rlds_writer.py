@@ -28,6 +28,7 @@ from sac_core.rlds import (
     RldsError,
     read_description,
 )
+from sac_core.rlds_statistics import write_statistics
 from sac_core.tf_example import encode
 from sac_core.tfrecord import write_record
 
@@ -178,6 +179,7 @@ class RldsWriter:
         if self._old is None:
             self._place(self._folder, 0, len(self._shards))
             self._describe(self._folder, self._shards, self._bytes)
+            write_statistics(self._folder)
             self._folder.rename(self.path)
         else:
             self._append(self._old)
@@ -197,6 +199,7 @@ class RldsWriter:
         for shard in there.shards:
             shard.unlink(missing_ok=True)
         shutil.rmtree(self._folder)
+        write_statistics(self.path)
 
     def _place(self, folder: Path, first: int, total: int) -> None:
         """Give the new shards their names."""

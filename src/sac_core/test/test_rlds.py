@@ -116,7 +116,7 @@ def test_what_was_written_and_appended_is_read_bit_for_bit(
         assert_same(load(Path(folder)), first + [one for batch in more for one in batch])
         names = [path.name for path in find_dataset(Path(folder)).iterdir()]
         assert len([name for name in names if "tfrecord" in name]) == 1 + len(more)
-        assert len(names) == 4 + len(more)
+        assert len(names) == 5 + len(more)
 
 
 @settings(max_examples=200, deadline=None)
@@ -165,6 +165,23 @@ def test_a_truncated_last_step_is_kept_where_its_next_observation_is_known(tmp_p
     loaded = load(tmp_path)
     assert_same(loaded, given_)
     assert (loaded.next_observations[-1] == given_[-1].observations[-1]).all()
+
+
+def test_statistics_are_those_of_all_transitions(tmp_path: Path) -> None:
+    given_ = [episode(number) for number in range(3)]
+    path = write(tmp_path, given_[:2])
+    write(tmp_path, given_[2:], append=True)
+    found = json.loads((path / "dataset_statistics.json").read_text())
+    actions = np.concatenate([one.actions for one in given_]).astype(np.float64)
+    observations = np.concatenate([one.observations[:-1] for one in given_]).astype(np.float64)
+    assert (found["num_transitions"], found["num_trajectories"]) == (15, 3)
+    for name, values in (("action", actions), ("proprio", observations)):
+        assert found[name]["mean"] == values.mean(axis=0).tolist()
+        assert found[name]["std"] == values.std(axis=0).tolist()
+        assert found[name]["min"] == values.min(axis=0).tolist()
+        assert found[name]["max"] == values.max(axis=0).tolist()
+        assert found[name]["q01"] == np.quantile(values, 0.01, axis=0).tolist()
+        assert found[name]["q99"] == np.quantile(values, 0.99, axis=0).tolist()
 
 
 def foreign(path: Path) -> None:

@@ -104,6 +104,20 @@ INTERPOLATIONS: dict[str, Callable[[Times, Values, Times], Aligned]] = {
 }
 
 
+def rotation_between(a: Values, b: Values) -> Values:
+    """The rotations that lead from `a` to `b`, unit quaternions `(N, 4)`, as vectors `(N, 3)`, rad.
+
+    In the frame in which both are given, the short way.
+    """
+    vector, scalar = -a[:, :3], a[:, 3:]
+    w = b[:, 3:] * scalar - (b[:, :3] * vector).sum(axis=1, keepdims=True)
+    xyz = b[:, 3:] * vector + scalar * b[:, :3] + np.cross(b[:, :3], vector)
+    xyz = np.where(w < 0.0, -xyz, xyz)
+    sine = np.linalg.norm(xyz, axis=1, keepdims=True)
+    angle = 2.0 * np.arctan2(sine, np.abs(w))
+    return xyz * np.where(sine > 1e-9, angle / np.maximum(sine, 1e-9), 2.0)
+
+
 def _pick(times: Times, values: Values, ticks: Times, index: NDArray[np.int64]) -> Aligned:
     """The values with these numbers; nothing where the number is negative."""
     if not len(times):

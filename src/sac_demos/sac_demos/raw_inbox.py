@@ -31,7 +31,7 @@ class RawInbox:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._subscriptions: dict[str, tuple[Subscription, Callable[[RawMessage], None]]] = {}
+        self._subscriptions: dict[Subscription, Callable[[RawMessage], None]] = {}
         self._guard = _rclpy.GuardCondition(node.context.handle)
         self._wait_set: Any = None
 
@@ -42,30 +42,28 @@ class RawInbox:
         profile: QoSProfile,
         callback: Callable[[RawMessage], None],
         **options: Any,
-    ) -> None:
-        """Subscribe to a topic, instead of what was its subscription before."""
-        self.unsubscribe(topic)
+    ) -> Subscription:
+        """Have `callback` told of a topic's messages, until `unsubscribe` of what this returns."""
         subscription = self._node.create_subscription(
             kind, topic, lambda _: None, profile, raw=True, **options
         )
-        self._subscriptions[topic] = subscription, callback
+        self._subscriptions[subscription] = callback
         self._wait_set = None
+        return subscription
 
-    def unsubscribe(self, topic: str) -> None:
-        """End a topic's subscription, if there is one."""
-        found = self._subscriptions.pop(topic, None)
-        if found is not None:
-            self._node.destroy_subscription(found[0])
-            self._wait_set = None
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """End a subscription."""
+        del self._subscriptions[subscription]
+        self._node.destroy_subscription(subscription)
+        self._wait_set = None
 
     def wait(self, timeout: float) -> None:
         """Return when there is a message, when `wake` was called, or after `timeout` s."""
-        subscriptions = self._subscriptions.values()
         if self._wait_set is None:
-            count = len(subscriptions)
+            count = len(self._subscriptions)
             self._wait_set = _rclpy.WaitSet(count, 1, 0, 0, 0, 0, self._node.context.handle)
         self._wait_set.clear_entities()
-        for subscription, _ in subscriptions:
+        for subscription in self._subscriptions:
             self._wait_set.add_subscription(subscription.handle)
         self._wait_set.add_guard_condition(self._guard)
         self._wait_set.wait(int(min(timeout, LONGEST_WAIT) * 1e9))
@@ -77,7 +75,7 @@ class RawInbox:
     def receive(self) -> int:
         """Hand over what has arrived, of each topic up to `TURN`; how many there were."""
         count = 0
-        for subscription, callback in list(self._subscriptions.values()):
+        for subscription, callback in list(self._subscriptions.items()):
             take, kind = subscription.handle.take_message, subscription.msg_type
             for _ in range(TURN):
                 taken = take(kind, True)

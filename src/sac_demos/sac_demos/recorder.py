@@ -22,9 +22,9 @@ from rclpy.serialization import deserialize_message
 
 from sac_demos.episodes import PREFIX, UNFINISHED, Episodes, Recording
 from sac_demos.finisher import Finished, Finisher
-from sac_demos.mcap_file import Channel, Message, lock
+from sac_demos.mcap_file import Message, lock
 from sac_demos.raw_inbox import RawInbox, RawMessage
-from sac_demos.topics import Sequences, Topics, as_message, channel_of, patterns
+from sac_demos.topics import Topics, as_message, channel_of, patterns
 from sac_msgs.msg import EpisodeEvent, TransitionBatch
 from sac_ros import qos
 from sac_ros.codecs import check_episode_event, transitions_from_message
@@ -33,7 +33,7 @@ from sac_ros.node import main as run_node
 from sac_ros.parameters import NodeParameters, UserError, parameter
 
 FLUSH_PERIOD = 0.1  # s; what came since the last flush is lost when the process is killed
-LOOK_PERIOD = 0.2  # s between two looks for new topics
+LOOK_PERIOD = 0.1  # s between two looks for new topics
 LAST_WAIT = 3.0  # s that a recorder told to stop waits for the end of the episode under way
 LOCK = ".recorder"
 
@@ -111,19 +111,15 @@ class Recorder(SacNode[Parameters]):
             )
 
     def _listen(
-        self, name: str, kind: Any, profile: QoSProfile, take: Callable[[Message, int], None]
+        self, name: str, kind: Any, profile: QoSProfile, take: Callable[[Message], None]
     ) -> None:
         """Subscribe to a topic of the actor's, whether there is an actor or not."""
         topic = self._node.resolve_topic_name(name)
-        sequences = Sequences()
-        channels: list[Channel] = []  # once there is a publisher to describe
+        type_name = f"sac_msgs/msg/{kind.__name__}"
 
         def on_message(raw: RawMessage) -> None:
-            if not channels:
-                channels.append(channel_of(self._node, topic, f"sac_msgs/msg/{kind.__name__}"))
             publishers = self._node.get_publishers_info_by_topic(topic)
-            sequences.set_publishers(bytes(one.endpoint_gid) for one in publishers)
-            take(as_message(channels[0], raw), sequences.lost_before(raw.sequence))
+            take(as_message(channel_of(topic, type_name, publishers), raw))
 
         self._inbox.subscribe(
             topic, kind, profile, on_message, qos_overriding_options=qos.OVERRIDABLE
@@ -174,7 +170,7 @@ class Recorder(SacNode[Parameters]):
 
     # Messages.
 
-    def _on_step(self, message: Message, lost: int) -> None:
+    def _on_step(self, message: Message) -> None:
         batch = deserialize_message(message.data, TransitionBatch)
         try:
             transitions_from_message(batch)
@@ -185,7 +181,7 @@ class Recorder(SacNode[Parameters]):
             return
         self._episodes.add_row(message, batch)
 
-    def _on_episode(self, message: Message, lost: int) -> None:
+    def _on_episode(self, message: Message) -> None:
         event = deserialize_message(message.data, EpisodeEvent)
         try:
             check_episode_event(event)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any
 
 import yaml
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
 
 from sac_demos.bag_folder import QOS, TYPE_HASH
 from sac_demos.definitions import UnknownType, definition, message_class
@@ -42,6 +44,7 @@ TOPICS = (
     "sac/actor/status",
 )
 DEPTH = 1000  # messages of a topic that wait for the recorder
+OVERLAP = 1.0  # s that a subscription with another profile stays beside the new one
 MAX_LATCHED = 16  # publishers of one topic whose last message is kept
 
 
@@ -75,13 +78,12 @@ def _qos_as_rosbag2(profile: QoSProfile) -> dict[str, Any]:
     }
 
 
-def channel_of(node: Node, topic: str, kind: str) -> Channel:
+def channel_of(topic: str, kind: str, publishers: Sequence[Any]) -> Channel:
     """How a bag describes a topic, its publishers included.
 
     Raises:
         UnknownType: its type is not installed.
     """
-    publishers = node.get_publishers_info_by_topic(topic)
     profiles = [_qos_as_rosbag2(publisher.qos_profile) for publisher in publishers]
     metadata = {QOS: yaml.safe_dump(profiles, sort_keys=False)}
     if publishers:
@@ -90,9 +92,17 @@ def channel_of(node: Node, topic: str, kind: str) -> Channel:
 
 
 def _profile_for(publishers: Sequence[Any]) -> QoSProfile:
-    """What every one of these publishers is compatible with."""
-    reliable = all(p.qos_profile.reliability == ReliabilityPolicy.RELIABLE for p in publishers)
-    latched = all(p.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for p in publishers)
+    """What every one of these publishers is compatible with, and whoever comes where there is none.
+
+    As reliable as all of them, and latched where all are, as `ros2 bag record` does it.
+    """
+    profiles = [publisher.qos_profile for publisher in publishers]
+    reliable = bool(profiles) and all(
+        profile.reliability == ReliabilityPolicy.RELIABLE for profile in profiles
+    )
+    latched = bool(profiles) and all(
+        profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for profile in profiles
+    )
     return QoSProfile(
         depth=DEPTH,
         reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
@@ -111,10 +121,13 @@ class Sequences:
         self.publishers: frozenset[bytes] = frozenset()
         self._next: int | None = None
 
-    def set_publishers(self, publishers: Iterable[bytes]) -> None:
+    def set_publishers(self, publishers: Iterable[bytes]) -> bool:
+        """Who publishes now; whether that is new."""
         found = frozenset(publishers)
-        if found != self.publishers:
-            self.publishers, self._next = found, None
+        if found == self.publishers:
+            return False
+        self.publishers, self._next = found, None
+        return True
 
     def lost_before(self, sequence: int) -> int:
         """How many are missing before this one."""
@@ -124,22 +137,43 @@ class Sequences:
         return max(0, sequence - expected)
 
 
-@dataclass
 class Listened:
-    """One topic that is listened to."""
+    """One topic that is listened to.
 
-    channel: Channel
-    profile: QoSProfile
-    sequences: Sequences = field(default_factory=Sequences)
-    latched: deque[Message] = field(default_factory=lambda: deque(maxlen=1))
+    When its publishers ask for another profile, the subscription before stays until the new one is
+    known to them: for a while messages come twice, and are taken once.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.profile: QoSProfile | None = None
+        self.sequences = Sequences()
+        self.latched: deque[Message] = deque(maxlen=1)
+        self.subscription: Subscription | None = None
+        self.before: Subscription | None = None
+        self.before_until = 0.0  # monotonic s
+        self._twice: deque[tuple[int, int]] = deque(maxlen=DEPTH)
 
     @property
     def is_latched(self) -> bool:
-        return bool(self.profile.durability == DurabilityPolicy.TRANSIENT_LOCAL)
+        """Whether its publishers keep messages for who comes late."""
+        return (
+            self.profile is not None and self.profile.durability == DurabilityPolicy.TRANSIENT_LOCAL
+        )
+
+    def is_new(self, raw: RawMessage) -> bool:
+        """Whether this message has not come on the other subscription."""
+        if self.before is None:
+            return True
+        key = (raw.source_time, raw.sequence)
+        if key in self._twice:
+            return False
+        self._twice.append(key)
+        return True
 
 
 class Topics:
-    """Listens to every topic that matches and has a publisher, and to new ones as they appear.
+    """Listens to every topic that matches, and to new ones as they appear.
 
     `take(message, lost)` gets each message, and how many are missing before it; `say` what a user
     should know of.
@@ -169,44 +203,53 @@ class Topics:
     @property
     def latched(self) -> list[Message]:
         """The last messages of the topics whose publishers keep them for who comes late."""
-        return [
-            one for topic in self._listened.values() if topic.is_latched for one in topic.latched
-        ]
+        latched = [topic for topic in self._listened.values() if topic.is_latched]
+        return [message for topic in latched for message in topic.latched]
 
     def look(self) -> None:
-        """Follow what publishers come and go."""
+        """Follow what comes and goes. A topic that somebody waits for is listened to as well."""
         for topic, kinds in self._node.get_topic_names_and_types():
-            if any(fnmatchcase(topic, pattern) for pattern in self._wanted):
-                publishers = self._node.get_publishers_info_by_topic(topic)
-                if publishers and topic not in self._refused:
-                    self._follow(topic, kinds, publishers)
+            if topic not in self._refused and any(
+                fnmatchcase(topic, pattern) for pattern in self._wanted
+            ):
+                try:
+                    self._follow(topic, kinds[0])
+                except UnknownType as error:
+                    self._refused.add(topic)
+                    self._say(f"{topic} is not recorded: {error}")
 
-    def _follow(self, topic: str, kinds: Sequence[str], publishers: Sequence[Any]) -> None:
-        profile = _profile_for(publishers)
+    def _follow(self, topic: str, kind: str) -> None:
+        publishers = self._node.get_publishers_info_by_topic(topic)
         known = self._listened.get(topic)
-        if known is None or known.profile != profile:
-            try:
-                channel = channel_of(self._node, topic, kinds[0])
-                kind = message_class(kinds[0])
-            except UnknownType as error:
-                self._refused.add(topic)
-                self._say(f"{topic} is not recorded: {error}")
-                return
-            known = self._listened[topic] = Listened(channel, profile)
-            self._inbox.subscribe(topic, kind, profile, self._taker(known))
-        known.sequences.set_publishers(bytes(p.endpoint_gid) for p in publishers)
-        if known.latched.maxlen != min(len(publishers), MAX_LATCHED):
-            known.latched = deque(known.latched, maxlen=min(len(publishers), MAX_LATCHED))
+        if known is None:
+            known = self._listened[topic] = Listened(channel_of(topic, kind, publishers))
+        if known.sequences.set_publishers(bytes(one.endpoint_gid) for one in publishers):
+            known.channel = channel_of(topic, kind, publishers)
+            known.latched = deque(known.latched, min(max(len(publishers), 1), MAX_LATCHED))
+        profile = _profile_for(publishers)
+        if known.profile is None or (publishers and known.profile != profile):
+            self._subscribe(known, topic, kind, profile)
+        elif known.before is not None and time.monotonic() > known.before_until:
+            self._inbox.unsubscribe(known.before)
+            known.before = None
 
-    def _taker(self, topic: Listened) -> Callable[[RawMessage], None]:
-        def take(raw: RawMessage) -> None:
-            lost = topic.sequences.lost_before(raw.sequence)
-            message = as_message(topic.channel, raw)
-            if topic.is_latched:
-                topic.latched.append(message)
-            self._take(message, lost)
+    def _subscribe(self, known: Listened, topic: str, kind: str, profile: QoSProfile) -> None:
+        if known.before is not None:
+            self._inbox.unsubscribe(known.before)
+        known.before, known.before_until = known.subscription, time.monotonic() + OVERLAP
+        known.profile = profile
+        known.subscription = self._inbox.subscribe(
+            topic, message_class(kind), profile, partial(self._on_message, known)
+        )
 
-        return take
+    def _on_message(self, topic: Listened, raw: RawMessage) -> None:
+        if not topic.is_new(raw):
+            return
+        lost = topic.sequences.lost_before(raw.sequence)
+        message = as_message(topic.channel, raw)
+        if topic.is_latched:
+            topic.latched.append(message)
+        self._take(message, lost)
 
 
 def as_message(channel: Channel, raw: RawMessage) -> Message:
