@@ -19,6 +19,7 @@ from sac_demos.mcap_file import MAX_RECORD, Channel, McapFile, Message, everythi
 from sac_demos.sqlite_file import SqliteFile
 
 MAX_METADATA = 16 * 2**20  # bytes
+MAX_DEPTH = 50  # of what is nested in metadata; rosbag2 needs seven
 MAX_UNPACKED = 64 * 2**30  # bytes of a file that was compressed as a whole
 SUFFIXES = (".mcap", ".db3")
 
@@ -156,9 +157,15 @@ def _read_yaml(text: bytes, *path: str) -> dict[str, Any]:
     """What is `WANTED` of a bag's metadata, from below `path`; most of the text is of no interest.
 
     Raises:
-        ValueError: there is no mapping.
+        ValueError: there is no mapping, or it is nested too deep.
         yaml.YAMLError: it is no YAML.
     """
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:  # libyaml would go on until the stack is used up, and die
+            raise ValueError(f"nested more than {MAX_DEPTH} deep")
     loader = yaml.CSafeLoader(text)
     node = loader.get_single_node()
     for key in path:

@@ -60,7 +60,8 @@ def rows(transitions: Transitions, first: int, stamp: int, **values: Any) -> Mes
     return as_message(topic, transitions_to_message(transitions, batch), stamp)
 
 
-def joints(position: Iterable[float], names: Iterable[str], stamp: int) -> JointState:
+def joints(position: Iterable[float], names: Iterable[str]) -> JointState:
+    """Without efforts, as many drivers send it."""
     position = list(position)
     return JointState(name=list(names), position=position, velocity=[0.0] * len(position))
 
