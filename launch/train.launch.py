@@ -1,7 +1,6 @@
 """One learner and one or more actors, in a Gymnasium environment or in a task on a robot's topics.
 
-gym_train, sim_train, franka_train and learner.launch.py include this file and pass their arguments
-on.
+gym_train, sim_train and learner.launch.py include this file and pass their arguments on.
 """
 
 from collections.abc import Sequence
@@ -39,7 +38,6 @@ ARGUMENTS = {
     "visuals": ("primitive", "Looks: primitive or menagerie"),
     "real_time": ("false", "Data comes at a robot's pace: settings for few steps, not for speed"),
     "namespace": ("", "Namespace of all nodes"),
-    "robot": ("", "Name of a robot, whose topics and actor are in a namespace of that name"),
     "teleop": ("none", "How a person may take over from the first actor: keyboard, joy, none"),
     **teleop.ARGUMENTS,
 }
@@ -129,12 +127,12 @@ def actor_nodes(
     context: LaunchContext, count: int, variants: Sequence[str]
 ) -> list[LaunchDescriptionEntity]:
     """One actor for each robot, or for each environment of its own."""
-    task, robot = value(context, "task"), value(context, "robot")
+    task = value(context, "task")
     shared = value(context, "namespace").strip("/")
     found = []
     for index in range(count):
-        several = task != "" and count > 1
-        own = robot or (f"robot_{index}" if several else "")
+        # Several robots: each with its actor in a namespace of its own.
+        own = f"{shared}/robot_{index}" if task and count > 1 else shared
         parameters = {
             "env_id": value(context, "env_id"),
             "task": task,
@@ -145,8 +143,8 @@ def actor_nodes(
         found.append(
             actor(
                 context,
-                f"sac_actor_{robot or index}",
-                f"{shared}/{own}".strip("/"),
+                f"sac_actor_{index}",
+                own.strip("/"),
                 shared,
                 parameters,
                 variants=variants,
@@ -157,12 +155,11 @@ def actor_nodes(
 
 def first_actor(context: LaunchContext, count: int) -> tuple[str, str, str]:
     """Name, namespace, and namespace of the learner of the first actor."""
-    task, robot = value(context, "task"), value(context, "robot")
-    if not task:
+    if not value(context, "task"):
         raise RuntimeError("teleop: a person takes over in a task; give task:=… or teleop:=none")
     shared = value(context, "namespace").strip("/")
-    own = robot or ("robot_0" if count > 1 else "")
-    return f"sac_actor_{robot or 0}", f"{shared}/{own}".strip("/"), shared
+    own = f"{shared}/robot_0" if count > 1 else shared
+    return "sac_actor_0", own.strip("/"), shared
 
 
 def generate_launch_description() -> LaunchDescription:

@@ -13,6 +13,7 @@ from system import ROOT, Program
 
 from launch import LaunchContext
 from sac_actor.node import Parameters as ActorParameters
+from sac_actor.robot_setup import Parameters as RobotSetupParameters
 from sac_demos.recorder import Parameters as RecorderParameters
 from sac_demos.teleop_joy import Parameters as JoyParameters
 from sac_demos.teleop_keyboard import Parameters as KeyboardParameters
@@ -31,6 +32,7 @@ DECIDED_BY_LAUNCH = {"task", "run_directory", "checkpoint", "env_id", "seed"}
         ("recorder", RecorderParameters),
         ("teleop_keyboard", KeyboardParameters),
         ("teleop_gamepad", JoyParameters),
+        ("robot_setup", RobotSetupParameters),
     ],
 )
 def test_parameter_files_hold_every_parameter_with_its_default(

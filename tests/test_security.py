@@ -28,6 +28,7 @@ PROGRAMS = (
     "render",
     "robot",
     "robot_reset",
+    "robot_setup",
     "teleop",
 )
 NAMES = sorted(path.name.removesuffix(".policy.xml") for path in POLICIES.glob("*.policy.xml"))
@@ -256,6 +257,7 @@ def test_nodes_do_what_their_enclave_may_and_policies_allow_no_more(
         start, "deploy", "actor", "-r __ns:=/robot_4", "-p task:=pick_cube", "-p max_force:=1000.0",
         f"-p checkpoint:={tmp_path}/runs/run",
     )  # fmt: skip
+    in_enclave(start, "robot_setup", "robot_setup", "-r __ns:=/robot_9")
     in_enclave(start, "monitor", "status")
     in_enclave(start, "monitor", "status_markers")
     in_enclave(
