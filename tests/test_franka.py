@@ -12,7 +12,8 @@ import pytest
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from rclpy.node import Node
-from rclpy.qos import ReliabilityPolicy
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from std_msgs.msg import Float64MultiArray
 from system import Program, call, spin_until
 
 from sac_msgs.msg import ActorStatus
@@ -114,6 +115,36 @@ def test_every_command_adapter_drives_its_controller(
     assert publisher.qos_profile.reliability == ReliabilityPolicy.RELIABLE
     assert "no command came" not in simulation.output
     assert "Episode stopped" not in program.output
+
+
+def test_where_time_goes_on_velocities_are_streamed_between_ticks_and_end_at_zero(
+    start: Start, observer: Node
+) -> None:
+    velocities: list[list[float]] = []
+    observer.create_subscription(
+        Float64MultiArray,
+        "/joint_velocity_controller/commands",
+        lambda message: velocities.append(list(message.data)),
+        QoSProfile(depth=1000),
+    )
+    simulation = bridge(  # in its own time, as a robot
+        start,
+        "motion_controller:=joint_velocity_controller",
+        "lockstep:=false",
+        "speed_factor:=1.0",
+        "joint_state_rate:=200.0",
+        "convenience_publish_rate:=200.0",
+    )
+    watch = Watch(observer)
+    program = actor(start, "command:=joint_velocity")
+    steps = watch.steps_beyond(60).steps
+    assert watch.status.fault == ""
+    assert len(velocities) > 5 * steps
+    assert max(abs(value) for sent in velocities for value in sent) > 0.02
+    assert program.interrupt() == 0
+    spin_until(observer, lambda: velocities[-1] == [0.0] * 7, 10.0, "the last velocity is zero")
+    assert "Robot stopped" not in simulation.output
+    assert "nanobind" not in program.output
 
 
 def test_commands_are_reliable_and_state_is_read_best_effort(start: Start, observer: Node) -> None:

@@ -34,12 +34,14 @@ def points_of(message: JointTrajectory) -> dict[str, Any]:
     if len(message.points) > MOST_POINTS or len(message.joint_names) > 64:
         raise ValueError(f"more than {MOST_POINTS} points or 64 joints")
     with_velocities = bool(message.points) and all(len(p.velocities) for p in message.points)
+    with_accelerations = with_velocities and all(len(p.accelerations) for p in message.points)
     start = message.header.stamp
     return {
         "joint_names": message.joint_names,
         "times": [p.time_from_start.sec + p.time_from_start.nanosec * 1e-9 for p in message.points],
         "positions": [p.positions for p in message.points],
         "velocities": [p.velocities for p in message.points] if with_velocities else None,
+        "accelerations": [p.accelerations for p in message.points] if with_accelerations else None,
         "start": start.sec + start.nanosec * 1e-9 if start.sec or start.nanosec else None,
     }
 

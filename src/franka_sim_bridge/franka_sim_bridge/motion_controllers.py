@@ -202,8 +202,8 @@ class JointEffortController(GroupController):
 class JointTrajectoryController(MotionController):
     """Follows joint trajectories by joint impedance: position control on effort.
 
-    A new trajectory replaces what runs, from the reference that it has reached; after the last
-    point the robot holds it.
+    A new trajectory replaces what runs, from the reference that it has reached
+    (`interpolate_from_desired_state`); after the last point the robot holds it.
     """
 
     law: JointImpedance
@@ -216,6 +216,7 @@ class JointTrajectoryController(MotionController):
         self._goal: TrajectoryGoal | None = None
         self._world: World | None = None
         self._now = 0.0
+        self.reference_acceleration = np.zeros(7)  # (7,) rad/s², what the reference does now
 
     @property
     def reference_position(self) -> Float64:
@@ -242,6 +243,7 @@ class JointTrajectoryController(MotionController):
         positions: Sequence[npt.ArrayLike],
         velocities: Sequence[npt.ArrayLike] | None = None,
         start: float | None = None,
+        accelerations: Sequence[npt.ArrayLike] | None = None,
     ) -> str | None:
         """Follow these points `(n, 7)`; None, or why not, and then what runs goes on.
 
@@ -249,7 +251,7 @@ class JointTrajectoryController(MotionController):
         any order.
         """
         try:
-            trajectory = self._make(joint_names, times, positions, velocities, start)
+            trajectory = self._make(joint_names, times, positions, velocities, accelerations, start)
         except Rejected as rejected:
             return f"{self.name}: {rejected}"
         self._replace(trajectory, None, "replaced by a trajectory on the topic")
@@ -265,11 +267,12 @@ class JointTrajectoryController(MotionController):
         path_tolerance: npt.ArrayLike = np.inf,
         goal_tolerance: npt.ArrayLike = GOAL_TOLERANCE,
         goal_time_tolerance: float = 0.0,
+        accelerations: Sequence[npt.ArrayLike] | None = None,
     ) -> TrajectoryGoal:
         """As `trajectory`, watched until its end; when rejected, the goal is done at once."""
         goal = TrajectoryGoal(path_tolerance, goal_tolerance, goal_time_tolerance, self._hold)
         try:
-            trajectory = self._make(joint_names, times, positions, velocities, start)
+            trajectory = self._make(joint_names, times, positions, velocities, accelerations, start)
         except Rejected as rejected:
             goal.end(rejected.code, f"{self.name}: {rejected}")
         else:
@@ -280,13 +283,14 @@ class JointTrajectoryController(MotionController):
         """Reference position and velocity `(7,)` at a simulated time."""
         if self._trajectory is None:
             return self.law.target, self.law.target_velocity
-        return self._trajectory.at(time)
+        position, velocity, _ = self._trajectory.at(time)
+        return position, velocity
 
     def torques(self, world: World, time: float) -> Float64:
         self._now = time
         law, trajectory = self.law, self._trajectory
         if trajectory is not None:
-            law.target, law.target_velocity = trajectory.at(time)
+            law.target, law.target_velocity, self.reference_acceleration = trajectory.at(time)
             goal = self._goal
             if goal is not None:
                 goal.check(time - trajectory.end, law.target, world.q, world.dq)
@@ -303,13 +307,23 @@ class JointTrajectoryController(MotionController):
         times: Sequence[float],
         positions: Sequence[npt.ArrayLike],
         velocities: Sequence[npt.ArrayLike] | None,
+        accelerations: Sequence[npt.ArrayLike] | None,
         start: float | None,
     ) -> Trajectory:
         if self.state != "active":
             raise Rejected(INVALID_GOAL, "it is not active")
-        here = Reference(self._now, self.law.target, self.law.target_velocity)
+        here = Reference(
+            self._now, self.law.target, self.law.target_velocity, self.reference_acceleration
+        )
         return make_trajectory(
-            self._joint_names, joint_names, times, positions, velocities, start, here
+            self._joint_names,
+            joint_names,
+            times,
+            positions,
+            velocities,
+            accelerations,
+            start,
+            here,
         )
 
     def _replace(
@@ -318,11 +332,14 @@ class JointTrajectoryController(MotionController):
         if self._goal is not None:
             self._goal.end(INVALID_GOAL, reason)
         self._trajectory, self._goal = trajectory, goal
+        if trajectory is None:
+            self.reference_acceleration = np.zeros(7)
 
     def _hold(self) -> None:
         """Stay where the robot is; a goal has just ended early."""
         assert self._world is not None
         self._trajectory = self._goal = None
+        self.reference_acceleration = np.zeros(7)
         self.law.start(self._world)
 
 

@@ -31,50 +31,77 @@ class Rejected(Exception):
 
 
 class Trajectory:
-    """Points over time: linear between positions, cubic where velocities are given.
+    """Points over time, joined by the splines of ros2_controllers.
 
-    `times` `(n,)` in s of simulated time, `positions` `(n, 7)`, `velocities` `(n, 7)` or None.
+    Linear between positions, cubic where velocities are given, quintic where accelerations are, too.
+    `times` `(n,)` in s of simulated time; positions, velocities and accelerations `(n, 7)`, the
+    latter two or None.
     """
 
-    def __init__(self, times: Float64, positions: Float64, velocities: Float64 | None) -> None:
+    def __init__(
+        self,
+        times: Float64,
+        positions: Float64,
+        velocities: Float64 | None = None,
+        accelerations: Float64 | None = None,
+    ) -> None:
         self.end = float(times[-1])  # time of the last point
         self._times = times.tolist()
         self._first, self._last = positions[0].copy(), positions[-1].copy()
         durations = np.diff(times)[:, np.newaxis]
-        start, way = positions[:-1], np.diff(positions, axis=0)
-        zero = np.zeros_like(way)
-        if velocities is None:
-            cubic = [start, way, zero, zero]
-        else:
-            v0, v1 = velocities[:-1] * durations, velocities[1:] * durations
-            cubic = [start, v0, 3.0 * way - 2.0 * v0 - v1, v0 + v1 - 2.0 * way]
-        derivative = [
-            cubic[1] / durations,
-            2 * cubic[2] / durations,
-            3 * cubic[3] / durations,
-            zero,
-        ]
-        # (n - 1, 4, 14): coefficients of positions and of velocities, over the share of a segment
-        # that has passed. One product evaluates them, at every physics step.
-        segments = [np.hstack(pair) for pair in zip(cubic, derivative, strict=True)]
-        self._segments = np.stack(segments, axis=1)
-        self._powers = np.ones(4)
+        coefficients = _coefficients(durations, positions, velocities, accelerations)
+        slopes = [power * coefficients[power] / durations for power in range(1, 6)]
+        bends = [power * slopes[power] / durations for power in range(1, 5)]
+        zero = np.zeros_like(coefficients[0])
+        # (n - 1, 6, 21): coefficients of positions, velocities and accelerations, over the share of
+        # a segment that has passed. One product evaluates them, at every physics step.
+        rows = zip(coefficients, [*slopes, zero], [*bends, zero, zero], strict=True)
+        self._segments = np.stack([np.hstack(row) for row in rows], axis=1)
+        self._powers = np.ones(6)
 
-    def at(self, time: float) -> tuple[Float64, Float64]:
-        """Reference position and velocity `(7,)`; at rest outside the time of the points."""
+    def at(self, time: float) -> tuple[Float64, Float64, Float64]:
+        """Reference position, velocity and acceleration `(7,)`; at rest outside the points."""
         if time >= self.end:
-            return self._last, np.zeros(7)
+            return self._last, np.zeros(7), np.zeros(7)
         i = bisect_right(self._times, time) - 1
         if i < 0:
-            return self._first, np.zeros(7)
+            return self._first, np.zeros(7), np.zeros(7)
         start = self._times[i]
         s = (time - start) / (self._times[i + 1] - start)
         powers = self._powers
+        square = s * s
         powers[1] = s
-        powers[2] = s * s
-        powers[3] = s * s * s
-        both = powers @ self._segments[i]
-        return both[:7], both[7:]
+        powers[2] = square
+        powers[3] = square * s
+        powers[4] = square * square
+        powers[5] = square * square * s
+        values = powers @ self._segments[i]
+        return values[:7], values[7:14], values[14:]
+
+
+def _coefficients(
+    durations: Float64,
+    positions: Float64,
+    velocities: Float64 | None,
+    accelerations: Float64 | None,
+) -> list[Float64]:
+    """Six of each segment, `(n - 1, 7)`: of the powers 0 to 5 of the share that has passed."""
+    start, way = positions[:-1], np.diff(positions, axis=0)
+    zero = np.zeros_like(way)
+    if velocities is None:
+        return [start, way, zero, zero, zero, zero]
+    v0, v1 = velocities[:-1] * durations, velocities[1:] * durations
+    if accelerations is None:
+        return [start, v0, 3.0 * way - 2.0 * v0 - v1, v0 + v1 - 2.0 * way, zero, zero]
+    a0, a1 = accelerations[:-1] * durations**2, accelerations[1:] * durations**2
+    return [
+        start,
+        v0,
+        a0 / 2.0,
+        10.0 * way - 6.0 * v0 - 4.0 * v1 - 1.5 * a0 + 0.5 * a1,
+        -15.0 * way + 8.0 * v0 + 7.0 * v1 + 1.5 * a0 - a1,
+        6.0 * way - 3.0 * (v0 + v1) - 0.5 * (a0 - a1),
+    ]
 
 
 @dataclass(frozen=True)
@@ -84,6 +111,7 @@ class Reference:
     time: float  # s of simulated time
     position: Float64  # (7,) rad
     velocity: Float64  # (7,) rad/s
+    acceleration: Float64  # (7,) rad/s²
 
 
 def make_trajectory(
@@ -92,13 +120,14 @@ def make_trajectory(
     times: Sequence[float],
     positions: Sequence[npt.ArrayLike],
     velocities: Sequence[npt.ArrayLike] | None,
+    accelerations: Sequence[npt.ArrayLike] | None,
     start: float | None,
     here: Reference,
 ) -> Trajectory:
     """Check what was asked for, and order it by the robot's `joint_names`.
 
     `times` are s after `start`, which is now if None. Before the first point the way leads there
-    from `here`. Raises Rejected.
+    from `here`. Accelerations count where there are velocities. Raises Rejected.
     """
     order = _order(joint_names, names)
     t = np.array(times, np.float64)
@@ -114,6 +143,9 @@ def make_trajectory(
         v = _matrix("velocities", velocities, len(t), len(names))[:, order]
         if np.abs(v[-1]).max() > 1e-9:
             raise Rejected(INVALID_GOAL, "the last point must have velocity 0")
+    a = None
+    if accelerations is not None and v is not None:
+        a = _matrix("accelerations", accelerations, len(t), len(names))[:, order]
     t += here.time if start is None else start
     if t[-1] < here.time:
         raise Rejected(
@@ -125,7 +157,9 @@ def make_trajectory(
         q = np.vstack((here.position, q))
         if v is not None:
             v = np.vstack((here.velocity, v))
-    return Trajectory(t, q, v)
+        if a is not None:
+            a = np.vstack((here.acceleration, a))
+    return Trajectory(t, q, v, a)
 
 
 def _order(joint_names: Sequence[str], names: Sequence[str]) -> list[int]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from rclpy.node import Node
 
-from sac_actor.commands import ADAPTERS
+from sac_actor.commands import ADAPTERS, Target
 from sac_actor.environment import Clips, EpisodeCut, Float32, Interrupted, Step
 from sac_actor.gripper import GripperClient
 from sac_actor.markers import EpisodeMarkers
@@ -16,11 +16,13 @@ from sac_actor.parameters import RobotParameters
 from sac_actor.robot_state import RobotTopics
 from sac_actor.safety import SafetyFilter, Workspace
 from sac_actor.specification import task_specification
+from sac_actor.stream import Stream
 from sac_actor.wrench import ExternalWrench
 from sac_envs.robots import ROBOTS, Float64
 from sac_envs.task import Gripping, RobotState
 from sac_envs.tasks import make_task
 from sac_msgs.srv import ResetEpisode
+from sac_ros import qos
 from sac_ros.node import side_node
 from sac_ros.parameters import UserError
 from sac_ros.robot_input import Joints, nanoseconds
@@ -86,7 +88,19 @@ class FrankaEnvironment:
         self.topics = RobotTopics(
             self._robot_node, robot, self.task, p.state_timeout, p.object_max_age
         )
-        self.commands = ADAPTERS[p.command](self._robot_node, robot, self._period / 1e9)
+        adapter = ADAPTERS[p.command]
+        publisher = self._robot_node.create_publisher(
+            adapter.message,
+            adapter.topic,
+            qos.ROBOT_COMMAND,
+            qos_overriding_options=qos.OVERRIDABLE,
+        )
+        self.commands = Stream(
+            adapter(publisher.publish, robot, self.safety.workspace, p.stream_rate),
+            self._period,
+            p.stream_rate,
+        )
+        self.topics.on_time = self.commands.time_passed
         self._gripping = Gripping(self.task.gripper_dwell)
         self._markers = EpisodeMarkers(self._robot_node, self.safety.workspace)
         self._random = np.random.default_rng()
@@ -100,12 +114,15 @@ class FrankaEnvironment:
         """Have the episode's start made, and wait for the first state of it."""
         if seed is not None:
             self._random = np.random.default_rng(seed)
+        self.commands.rest()
         stamp = self._ask_for_start(int(self._random.integers(2**63)))
         self._gripping.reset(False, stamp / 1e9)
         self.topics.begin()
         self._take(self._wait(stamp, moving=False, go_on=self._go_on))
         assert self._joints is not None
         self.topics.check_tool_frame(self._joints)
+        self.safety.begin()
+        self.commands.begin(self._state, self._joints)
         self._steps, self._return = 0, 0.0
         return self.task.observe(self._state)
 
@@ -160,7 +177,6 @@ class FrankaEnvironment:
             command,
             state,
             joints.q,
-            joints.dq,
             self._jacobian,
             self._wrench.value if self._wrench else None,
         )
@@ -169,12 +185,12 @@ class FrankaEnvironment:
                 self._gripper.close_fingers()
             else:
                 self._gripper.open_fingers()
-        self.commands.send(command, joints, displacement)
+        self.commands.send(Target(command, displacement, joints))
         moving = float(np.abs(command.position - state.tool_position).max()) > MOVING
         try:
             self._take(self._wait(joints.stamp + self._period, moving))
         except EpisodeCut as cut:
-            self.commands.hold(joints)
+            self.commands.hold()
             raise EpisodeCut(str(cut), self._last_known(joints)) from None
         self._steps += 1
         step = self._outcome()
@@ -209,8 +225,7 @@ class FrankaEnvironment:
 
     def hold(self) -> None:
         """Have the arm stay where it is."""
-        if self._joints is not None:
-            self.commands.hold(self._joints)
+        self.commands.hold()
 
     @property
     def clips(self) -> Clips:
@@ -244,5 +259,6 @@ class FrankaEnvironment:
         return values
 
     def close(self) -> None:
-        """Give the node back."""
+        """Come to rest, and give the node back."""
+        self.commands.close()
         self._robot_node.destroy_node()

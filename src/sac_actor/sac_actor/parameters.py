@@ -20,6 +20,13 @@ class RobotParameters(NodeParameters):
         "Motion controller that is spoken to",
         choices=("cartesian_impedance", "joint_trajectory", "joint_velocity"),
     )
+    stream_rate: float = parameter(
+        500.0,
+        "Commands per second between two ticks, where the robot's time goes on by itself and its "
+        "controller wants them (cartesian_impedance, joint_velocity)",
+        minimum=20.0,
+        maximum=1000.0,
+    )
     state_timeout: float = parameter(
         1.0, "s without a joint state after which the episode is stopped", minimum=0.05
     )

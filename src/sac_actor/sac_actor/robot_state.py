@@ -56,6 +56,7 @@ class RobotTopics:
         self._state_timeout = state_timeout
         self._object_max_age = int(object_max_age * 1e9)
         self.input = RobotInput(robot, task)
+        self.on_time: Callable[[int], None] = lambda stamp: None  # hears of every joint state
         self._heard = time.monotonic()
         self._patience = self._heard  # until when nothing is missed yet
         options = {"qos_overriding_options": qos.OVERRIDABLE}
@@ -75,6 +76,8 @@ class RobotTopics:
     def _on_joints(self, message: JointState) -> None:
         if self.input.take_joints(message):
             self._heard = time.monotonic()
+            assert self.input.joints is not None
+            self.on_time(self.input.joints.stamp)
 
     # Waiting.
 

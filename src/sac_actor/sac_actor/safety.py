@@ -87,6 +87,11 @@ class SafetyFilter:
         self._velocity = self.speed * self.robot.conservative_velocity
         self._acceleration = self.speed * self.robot.acceleration_max
         self._reasons: set[str] = set()
+        self.begin()
+
+    def begin(self) -> None:
+        """An episode begins: the arm is at rest, and nothing has been asked of it."""
+        self._asked = np.zeros(7)  # mean joint velocities of the newest command, rad/s
 
     @property
     def watches_wrench(self) -> bool:
@@ -108,7 +113,6 @@ class SafetyFilter:
         command: Command,
         state: RobotState,
         q: Float64,
-        dq: Float64,
         jacobian: Float64,
         wrench: Float64 | None = None,
     ) -> tuple[Command, Float64]:
@@ -132,12 +136,13 @@ class SafetyFilter:
         step = np.empty(6)
         step[:3] = position - here
         step[3:] = rotation_error(rotation, orientation)
-        displacement = _joint_displacement(jacobian, step)
-        share = self._allowed_share(q, dq, displacement)
+        displacement = joint_displacement(jacobian, step)
+        share = self._allowed_share(q, displacement)
         if share < 1.0:
             displacement = share * displacement
             position = here + share * step[:3]
             rotation = rotation_of(share * step[3:]) @ orientation
+        self._asked = displacement / self.period
         self._count()
         return Command(position, rotation, command.close_gripper), displacement
 
@@ -172,22 +177,23 @@ class SafetyFilter:
         self._reasons.add(DISTANCE)
         return rotation_of(MAX_ROTATION / angle * turn) @ orientation
 
-    def _allowed_share(self, q: Float64, dq: Float64, displacement: Float64) -> float:
+    def _allowed_share(self, q: Float64, displacement: Float64) -> float:
         """How much of a joint displacement stays inside the joints' limits, 0 to 1.
 
-        As a mean velocity over one period it may be as fast as the joint is allowed to be, and
-        faster than the joint is now by what its acceleration gives; a reversal that is too fast
-        passes through a stop. Less is always allowed: how the arm slows down is for who sends it.
+        It counts as a mean velocity over one period. That may be as fast as the joint is allowed to
+        be, and differ from what was asked before by what the joint's acceleration gives; a reversal
+        that is too fast passes through a stop. Less is always allowed: how the arm slows down is
+        for who sends it.
         """
         share = 1.0
         amount = np.abs(displacement)
-        # Seen in the direction that each joint is to move: speed now, and room left to the box.
+        # Seen in the direction that each joint is to move: the last velocity, the room to the box.
         forward = displacement > 0.0
-        speed = np.where(forward, dq, -dq)
+        asked = np.where(forward, self._asked, -self._asked)
         room = np.where(forward, self.robot.conservative_max - q, q - self.robot.conservative_min)
         for reason, allowed in (
             (JOINT_VELOCITY, self._velocity * self.period),
-            (JOINT_ACCELERATION, (speed + self._acceleration * self.period) * self.period),
+            (JOINT_ACCELERATION, (asked + self._acceleration * self.period) * self.period),
             (JOINT_BOX, room),
         ):
             allowed = np.maximum(allowed, 0.0)
@@ -203,7 +209,7 @@ def _is_rotation(matrix: Float64) -> bool:
     return entries < 1.001 and float(np.abs(matrix @ matrix.T - np.eye(3)).max()) < 1e-3
 
 
-def _joint_displacement(jacobian: Float64, step: Float64) -> Float64:
+def joint_displacement(jacobian: Float64, step: Float64) -> Float64:
     """Joint displacement `(7,)` for a small tool displacement `(6,)` (damped least squares)."""
     gram = jacobian @ jacobian.T
     gram.flat[::7] += 1e-4

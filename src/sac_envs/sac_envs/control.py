@@ -5,17 +5,13 @@ All of them command torques without gravity, as on the robot. Units: N·m, rad, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import mujoco
 import numpy as np
 
+from sac_envs.gains import JOINT_DAMPING, JOINT_STIFFNESS, CartesianGains
 from sac_envs.robots import Float64
 from sac_envs.world import World
 
-# Gains of joint trajectory control on effort that Franka's MoveIt configuration uses (and CRISP).
-JOINT_STIFFNESS = np.array([600.0, 600.0, 600.0, 600.0, 250.0, 150.0, 50.0])
-JOINT_DAMPING = np.array([30.0, 30.0, 30.0, 30.0, 10.0, 10.0, 5.0])
 VELOCITY_GAIN = np.array([60.0, 60.0, 60.0, 60.0, 20.0, 15.0, 8.0])  # N·m·s/rad
 
 
@@ -81,24 +77,6 @@ class JointEffort(Law):
         return self.target
 
 
-@dataclass(frozen=True)
-class CartesianGains:
-    """Gains of `CartesianImpedance`; names and meaning as in CRISP's controller.
-
-    The stiffness is half of SERL's (2000 N/m), its error clip ten times CRISP's careful preset: at
-    most 60 N at the tool.
-    """
-
-    k_pos: float = 1200.0  # N/m
-    k_rot: float = 40.0  # N·m/rad
-    damping_ratio: float = 1.2  # times 2 √k, the damping of a unit mass
-    clip_pos: float = 0.05  # m, largest position error that counts, per axis
-    clip_rot: float = 0.3  # rad
-    k_null: float = 10.0  # N·m/rad, posture
-    d_null: float = 4.0  # N·m·s/rad
-    torque_rate: float = 1000.0  # N·m/s, as the robot demands
-
-
 class CartesianImpedance(Law):
     """Spring and damper between the tool and a target pose, with a posture in the null space.
 
@@ -126,9 +104,7 @@ class CartesianImpedance(Law):
         """Take other gains from the next step on."""
         self.gains = gains
         self._stiffness = np.array([gains.k_pos] * 3 + [gains.k_rot] * 3)
-        self._damping = 2.0 * gains.damping_ratio * np.sqrt(self._stiffness)
-        # Rotational inertia is far below 1 kg·m²: a unit mass' damping would be sluggish.
-        self._damping[3:] *= 0.4
+        self._damping = np.array([gains.d_pos] * 3 + [gains.d_rot] * 3)
         self._clip = np.array([gains.clip_pos] * 3 + [gains.clip_rot] * 3)
         self._minus_clip = -self._clip
 

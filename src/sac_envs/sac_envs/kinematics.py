@@ -116,6 +116,19 @@ def forward(q: Float64) -> tuple[Float64, Float64, Float64]:
     return position.copy(), tool[:3, :3].copy(), jacobian
 
 
+def tool_positions(q: Float64) -> Float64:
+    """Tool positions `(n, 3)` of many joint positions `(n, 7)` at once."""
+    frames = np.repeat(_FIXED[np.newaxis, :7], len(q), axis=0)
+    c, s = np.cos(q)[..., np.newaxis], np.sin(q)[..., np.newaxis]
+    frames[:, :, :3, 0] = c * _X + s * _Y
+    frames[:, :, :3, 1] = c * _Y - s * _X
+    # From the tool backwards it takes one product of a matrix with a vector for each joint.
+    points = np.broadcast_to(_TOOL[:, 3], (len(q), 4))[..., np.newaxis]
+    for i in range(6, -1, -1):
+        points = frames[:, i] @ points
+    return points[:, :3, 0]
+
+
 def inverse(
     robot: Robot,
     position: Float64,
