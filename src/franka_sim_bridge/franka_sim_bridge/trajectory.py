@@ -33,7 +33,7 @@ class Rejected(Exception):
 class Trajectory:
     """Points over time, joined by the splines of ros2_controllers.
 
-    Linear between positions, cubic where velocities are given, quintic where accelerations are, too.
+    Linear between positions, cubic where there are velocities, quintic with accelerations as well.
     `times` `(n,)` in s of simulated time; positions, velocities and accelerations `(n, 7)`, the
     latter two or None.
     """
