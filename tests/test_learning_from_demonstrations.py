@@ -16,7 +16,13 @@ from system import LOG, Program, Start, gym_train, spin_until
 from sac_core.experience import INTERVENTIONS, REPLAY
 from sac_core.replay_file import read_replay_file
 from sac_core.rlds_writer import Episode, EpisodeLabels, RldsWriter
-from sac_msgs.msg import LearnerStatus, TransitionAck, TransitionBatch
+from sac_msgs.msg import (
+    ActorStatus,
+    LearnerStatus,
+    TeleopAction,
+    TransitionAck,
+    TransitionBatch,
+)
 from sac_ros import qos
 
 EPISODES, LENGTH = 4, 50
@@ -171,6 +177,36 @@ def test_what_a_person_did_outlives_a_killed_learner_in_both_buffers(
     for name, every in ((REPLAY, 1), (INTERVENTIONS, 3)):
         found = read_replay_file(tmp_path / "run" / name)
         assert found.rows[:, found.layout.reward].tolist() == list(range(0, 60, every))
+
+
+def test_a_person_who_takes_over_is_seen_and_learnt_from(
+    start: Start, observer: Node, tmp_path: Path
+) -> None:
+    peer, statuses = Peer(observer), [ActorStatus()]
+    observer.create_subscription(ActorStatus, "sac/actor/status", statuses.append, qos.STATUS)
+    wishes = observer.create_publisher(TeleopAction, "sac/teleop_action", qos.TELEOP_ACTION)
+    wish = TeleopAction(operator_name="ann", teleop_session=1, engaged=True)
+    wish.action = array.array("f", [0.25])
+    observer.create_timer(0.05, lambda: wishes.publish(wish))
+    program = learner(start, training_starts="100", log_period="0.5")
+    acting = start(
+        "ros2", "run", "sac_actor", "actor", "--ros-args", "-p", "env_id:=Pendulum-v1",
+        "-p", "step_rate:=100.0", "-p", "eval_period:=0", "-p", "random_steps:=0",
+    )  # fmt: skip
+    spin_until(observer, lambda: statuses[-1].human_steps > 200, 60.0, "a person acts")
+    wish.engaged = False
+    spin_until(observer, lambda: not statuses[-1].human_acts, 60.0, "the policy acts again")
+    spin_until(observer, lambda: peer.status.state == "training", 60.0, "training")
+    assert acting.interrupt() == 0
+    steps = statuses[-1].human_steps
+    peer.until("all steps of the person", human_steps=steps, demonstrations=steps)
+    assert peer.status.demo_ratio == 0.5
+    assert 0.0 < peer.status.human_share < 1.0
+    program.wait_for(rf"{LOG}step \d.*, \d+% of the steps a person's")
+    assert program.interrupt() == 0
+    found = read_replay_file(tmp_path / "run" / INTERVENTIONS)
+    assert (found.rows[:, found.layout.action] == 0.25).all()
+    assert len(found.rows) == steps
 
 
 def test_a_person_alone_is_learnt_from_as_well(start: Start, observer: Node) -> None:
