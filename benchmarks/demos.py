@@ -24,6 +24,7 @@ from common import fail, print_json, print_table, rounded
 from pick_cube import own_domain, train
 
 DEMONSTRATIONS = 20
+EVALUATION_PERIOD = 250  # environment steps, in every part: it is what steps to success round to
 FOLDER = Path("runs/demos-benchmark")
 
 
@@ -51,15 +52,15 @@ QUICK = {
 
 def record(task: str, episodes: int, folder: Path) -> Path:
     """A dataset of scripted demonstrations of a task, recorded over topics; made once."""
-    dataset = folder / f"{task}-{episodes}"
+    name = f"{task}_{episodes}"
+    dataset, bags = folder / "datasets" / name, folder / "bags" / name
     if dataset.exists():
         return dataset.resolve()
-    bags = folder / f"{task}-{episodes}-bags"
     begun = time.monotonic()
     for command in (
         f"ros2 launch sac_bringup record_demos.launch.py task:={task} num_episodes:={episodes} "
-        f"save_path:={bags} demonstrator:=scripted speed_factor:=0.0",
-        f"ros2 run sac_demos bag_to_rlds {bags} {dataset} --name {task}",
+        f"save_path:={bags} demonstrator:=scripted",
+        f"ros2 run sac_demos bag_to_rlds {bags} --output {dataset.parent} --name {name}",
     ):
         done = subprocess.run(
             command.split(),
@@ -84,6 +85,7 @@ def limit(part: Part, real_time: bool) -> int:
 def measure(part: Part, seed: int, real_time: bool, folder: Path) -> dict[str, float]:
     """One training."""
     arguments = [f"max_steps:={limit(part, real_time)}"]
+    arguments.append(f"eval_period:={EVALUATION_PERIOD}")
     if real_time:
         arguments.append("speed_factor:=1.0")
     if part.demonstrations:
@@ -132,10 +134,8 @@ def row(name: str, seed: int, result: dict[str, float]) -> list[str]:
 
 
 def times_fewer(results: Results, without: str, with_demonstrations: str) -> float:
-    """Median environment steps without over those with demonstrations; NaN where one is missing."""
+    """Median environment steps without over those with demonstrations."""
     pair = results.steps(without), results.steps(with_demonstrations)
-    if not all(pair):
-        return math.nan
     return statistics.median(pair[0]) / statistics.median(pair[1])
 
 
@@ -174,7 +174,7 @@ def report(parts: dict[str, Part], results: Results, real_time: bool) -> None:
     fewer = {
         part: rounded(times_fewer(results, part, f"{part}-demos"))
         for part in parts
-        if f"{part}-demos" in parts
+        if results.steps(part) and results.steps(f"{part}-demos")
     }
     for part, times in fewer.items():
         print(f"{part}: {times:.1f} times fewer environment steps with demonstrations (medians)")
