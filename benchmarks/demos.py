@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common import fail, print_json, print_table, rounded
-from pick_cube import own_domain, train
+from pick_cube import end_on_sigterm, own_domain, train
 
 DEMONSTRATIONS = 20
 EVALUATION_PERIOD = 250  # environment steps, in every part: it is what steps to success round to
@@ -140,6 +140,7 @@ def times_fewer(results: Results, without: str, with_demonstrations: str) -> flo
 
 
 def main() -> None:
+    end_on_sigterm()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )

@@ -57,6 +57,11 @@ def train(task: str, seed: int, arguments: list[str], patience: float) -> dict[s
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGINT)
             output, _ = process.communicate()
+            print(f"not within {patience:.0f} s; the last it said:\n{output[-1500:]}", flush=True)
+        except BaseException:  # the benchmark is broken off: its nodes must not stay
+            process.send_signal(signal.SIGINT)
+            process.wait(60.0)
+            raise
         if process.returncode:
             fail(f"{' '.join(command)} ended with {process.returncode}:\n{output[-3000:]}")
         match = COMPLETE.search(output)
@@ -76,7 +81,13 @@ def train(task: str, seed: int, arguments: list[str], patience: float) -> dict[s
     }
 
 
+def end_on_sigterm() -> None:
+    """Let SIGTERM end the benchmark as Ctrl-C does, and with it what was started."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
 def main() -> None:
+    end_on_sigterm()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--task", default="pick_cube")
     parser.add_argument("--seeds", type=int, default=3, help="seeds 1, 2, …")
