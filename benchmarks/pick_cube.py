@@ -60,7 +60,11 @@ def train(task: str, seed: int, arguments: list[str], patience: float) -> dict[s
             print(f"not within {patience:.0f} s; the last it said:\n{output[-1500:]}", flush=True)
         except BaseException:  # the benchmark is broken off: its nodes must not stay
             process.send_signal(signal.SIGINT)
-            process.wait(60.0)
+            try:
+                process.wait(30.0)
+            except subprocess.TimeoutExpired:
+                process.kill()  # what it had started ends with it
+                process.wait()
             raise
         if process.returncode:
             fail(f"{' '.join(command)} ended with {process.returncode}:\n{output[-3000:]}")
