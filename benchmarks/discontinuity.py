@@ -14,6 +14,7 @@ Each is given as the largest share of the FR3's limit, and so is the rate of the
 the same policies without shaping: each command goes out as one step.
 
     make bench B=discontinuity
+    make bench B=discontinuity ARGS="--plot docs/discontinuity.png"
 """
 
 from __future__ import annotations
@@ -420,10 +421,44 @@ def largest(adapter: str, rate: float, shaped: bool, seconds: float) -> tuple[Fl
     return shares, outside
 
 
+def draw(path: Path) -> None:
+    """Two seconds of a bang-bang policy at 10 Hz: one joint, raw and shaped."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    joint, shown, policy = 3, slice(0, 2000), POLICIES[1]
+    figure, axes = plt.subplots(2, len(ADAPTERS), figsize=(12, 5.5), sharex=True)
+    for column, adapter in enumerate(ADAPTERS):
+        for shaped, color in ((False, "tab:red"), (True, "tab:blue")):
+            arm = Arm(adapter, 10.0, shaped)
+            record = arm.episode(policy(np.random.default_rng(3), 10.0), 3, 4.0)
+            label = "shaped" if shaped else "raw"
+            for row, values in enumerate((record.velocity, record.torque)):
+                lines = values[shown, joint]
+                seconds = np.arange(len(lines)) * 1e-3
+                axes[row, column].plot(seconds, lines, color=color, label=label, linewidth=1.1)
+        moves = "as it moves" if adapter == "cartesian_impedance" else "as commanded"
+        axes[0, column].set_title(f"{adapter}\nvelocity {moves}")
+        axes[1, column].set_xlabel("s")
+    axes[0, 0].set_ylabel(f"joint {joint + 1}, rad/s")
+    axes[1, 0].set_ylabel(f"torque of joint {joint + 1}, N m")
+    axes[0, 0].legend()
+    for axis in axes.flat:
+        axis.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(path, dpi=80)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="six minutes of simulated time")
+    parser.add_argument("--plot", type=Path, help="draw an example into this file, and end")
     options = parser.parse_args()
+    if options.plot:
+        draw(options.plot)
+        return
     total = 360.0 if options.quick else 3600.0
     each = total / (len(ADAPTERS) * len(RATES) * len(POLICIES))
     rows, figures = [], {}
