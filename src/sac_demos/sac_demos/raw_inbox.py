@@ -51,6 +51,10 @@ class RawInbox:
         self._wait_set = None
         return subscription
 
+    def put_last(self, subscription: Subscription) -> None:
+        """Have its messages taken after those of all others."""
+        self._subscriptions[subscription] = self._subscriptions.pop(subscription)
+
     def unsubscribe(self, subscription: Subscription) -> None:
         """End a subscription."""
         del self._subscriptions[subscription]

@@ -19,12 +19,13 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
+from rclpy.subscription import Subscription
 
 from sac_demos.episodes import PREFIX, UNFINISHED, Episodes, Recording
 from sac_demos.finisher import Finished, Finisher
 from sac_demos.mcap_file import Message, lock
 from sac_demos.raw_inbox import RawInbox, RawMessage
-from sac_demos.topics import Topics, as_message, channel_of, patterns
+from sac_demos.topics import Topics, as_message, channel_of
 from sac_msgs.msg import EpisodeEvent, TransitionBatch
 from sac_ros import qos
 from sac_ros.codecs import check_episode_event, transitions_from_message
@@ -34,6 +35,8 @@ from sac_ros.parameters import NodeParameters, UserError, parameter
 
 FLUSH_PERIOD = 0.1  # s; what came since the last flush is lost when the process is killed
 LOOK_PERIOD = 0.1  # s between two looks for new topics
+SETTLING = 0.2  # s from the last subscription until messages can be counted on
+ROBOT_PATIENCE = 5.0  # s that a robot's topics are waited for once there is an actor
 LAST_WAIT = 3.0  # s that a recorder told to stop waits for the end of the episode under way
 LOCK = ".recorder"
 
@@ -74,15 +77,14 @@ class Recorder(SacNode[Parameters]):
         self._finisher = Finisher()
         self._node = side_node(self, f"{self.get_name()}_topics")
         self._inbox = RawInbox(self._node)
-        # These have to be there before the first actor is: what it says then comes only once. Steps
-        # are taken before events, so that what precedes a step is known when it is settled.
-        self._ready = time.time_ns()
-        self._listen("sac/steps", TransitionBatch, qos.STEPS, self._on_step)
-        self._listen("sac/episode", EpisodeEvent, qos.EPISODE, self._on_episode)
+        self._ready: int | None = None  # ns, since when steps are heard
+        self._actor_seen: float | None = None  # monotonic s
+        self._steps_topic = self._node.resolve_topic_name("sac/steps")
+        self._events = self._listen("sac/episode", EpisodeEvent, qos.EPISODE, self._on_episode)
         self._topics = Topics(
             self._node,
             self._inbox,
-            patterns(self._node, p.topics),
+            p.topics,
             self._episodes.add,
             self.get_logger().warning,
         )
@@ -112,7 +114,7 @@ class Recorder(SacNode[Parameters]):
 
     def _listen(
         self, name: str, kind: Any, profile: QoSProfile, take: Callable[[Message], None]
-    ) -> None:
+    ) -> Subscription:
         """Subscribe to a topic of the actor's, whether there is an actor or not."""
         topic = self._node.resolve_topic_name(name)
         type_name = f"sac_msgs/msg/{kind.__name__}"
@@ -121,9 +123,31 @@ class Recorder(SacNode[Parameters]):
             publishers = self._node.get_publishers_info_by_topic(topic)
             take(as_message(channel_of(topic, type_name, publishers), raw))
 
-        self._inbox.subscribe(
+        return self._inbox.subscribe(
             topic, kind, profile, on_message, qos_overriding_options=qos.OVERRIDABLE
         )
+
+    def _hear_steps(self) -> None:
+        """Listen to an actor's steps, once what it waits for of the robot is heard as well.
+
+        An actor that waits for a recorder begins as soon as its steps are listened to.
+        """
+        now = time.monotonic()
+        if not self._node.count_publishers(self._steps_topic):
+            return
+        if self._actor_seen is None:
+            self._actor_seen = now
+        unheard = self._topics.unheard()
+        if unheard and now - self._actor_seen < ROBOT_PATIENCE:
+            return
+        if not unheard and self._topics.settled_for < SETTLING:
+            return
+        if unheard:
+            self.get_logger().warning(f"Nobody publishes {', '.join(unheard)}: recording without")
+        self._ready = time.time_ns()
+        self._listen("sac/steps", TransitionBatch, qos.STEPS, self._on_step)
+        # Steps are taken before events: what precedes a step is known when it is settled.
+        self._inbox.put_last(self._events)
 
     def work(self) -> None:
         self._inbox.wait(FLUSH_PERIOD / 2)
@@ -194,8 +218,8 @@ class Recorder(SacNode[Parameters]):
             self._episodes.end(message, event, time.monotonic())
 
     def _begin(self, message: Message, event: EpisodeEvent) -> None:
-        if message.publish_time < self._ready:  # kept for who comes late
-            return
+        if self._ready is None or message.publish_time < self._ready:
+            return  # its first steps were not heard
         for recording in self._episodes.superseded(event):
             recording.end_unknown(time.monotonic())
         self._topics.look()
@@ -214,6 +238,8 @@ class Recorder(SacNode[Parameters]):
         if now - self._looked >= LOOK_PERIOD:
             self._looked = now
             self._topics.look()
+            if self._ready is None:
+                self._hear_steps()
         if now - self._flushed >= FLUSH_PERIOD:
             self._flushed = now
             self._flush()

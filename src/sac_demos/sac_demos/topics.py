@@ -19,17 +19,17 @@ from sac_demos.bag_folder import QOS, TYPE_HASH
 from sac_demos.definitions import UnknownType, definition, message_class
 from sac_demos.mcap_file import Channel, Message, Schema
 from sac_demos.raw_inbox import RawInbox, RawMessage
+from sac_ros.robot_input import GRIPPER_JOINT_STATES, JOINT_STATES, TOOL_POSE
 
-# Of a robot and its task (docs/simulation_interface.md), of who acts, and of transforms; relative.
+# What an actor may wait for (docs/simulation_interface.md); names are relative.
+STATE = (JOINT_STATES, GRIPPER_JOINT_STATES, TOOL_POSE, "objects/*/pose")
+# Besides: of a robot, of who acts, and of transforms.
 TOPICS = (
-    "franka/joint_states",
-    "franka_gripper/joint_states",
-    "franka_robot_state_broadcaster/current_pose",
+    *STATE,
     "franka_robot_state_broadcaster/last_desired_pose",
     "franka_robot_state_broadcaster/external_wrench_in_base_frame",
     "franka_robot_state_broadcaster/external_wrench_in_stiffness_frame",
     "joint_states",
-    "objects/*/pose",
     "robot_description",
     "tf",
     "tf_static",
@@ -48,17 +48,21 @@ OVERLAP = 1.0  # s that a subscription with another profile stays beside the new
 MAX_LATCHED = 16  # publishers of one topic whose last message is kept
 
 
-def patterns(node: Node, extra: str) -> tuple[str, ...]:
-    """Absolute patterns of the topics above and of `extra`, names with spaces or commas between."""
-    names = (*TOPICS, *(name for name in re.split(r"[\s,]+", extra) if name))
+def split(names: str) -> tuple[str, ...]:
+    """Names with spaces or commas between."""
+    return tuple(name for name in re.split(r"[\s,]+", names) if name)
+
+
+def absolute(node: Node, names: Iterable[str]) -> tuple[str, ...]:
+    """Absolute patterns of these topics of a node."""
     namespace = node.get_namespace().rstrip("/")
 
-    def absolute(name: str) -> str:
+    def one(name: str) -> str:
         if "*" not in name:
             return node.resolve_topic_name(name)  # remapped, if it is
         return name if name.startswith("/") else f"{namespace}/{name}"
 
-    return tuple(absolute(name) for name in names)
+    return tuple(one(name) for name in names)
 
 
 def _qos_as_rosbag2(profile: QoSProfile) -> dict[str, Any]:
@@ -183,14 +187,17 @@ class Topics:
         self,
         node: Node,
         inbox: RawInbox,
-        wanted: tuple[str, ...],
+        extra: str,
         take: Callable[[Message, int], None],
         say: Callable[[str], None],
     ) -> None:
+        """`extra`: topics besides `TOPICS`, or patterns, with spaces between."""
         self._node = node
         self._inbox = inbox
-        self._wanted = wanted
+        self._wanted = absolute(node, (*TOPICS, *split(extra)))
+        self._state = absolute(node, STATE)
         self._take = take
+        self._changed = time.monotonic()
         self._say = say
         self._listened: dict[str, Listened] = {}
         self._refused: set[str] = set()
@@ -205,6 +212,21 @@ class Topics:
         """The last messages of the topics whose publishers keep them for who comes late."""
         latched = [topic for topic in self._listened.values() if topic.is_latched]
         return [message for topic in latched for message in topic.latched]
+
+    @property
+    def settled_for(self) -> float:
+        """Time since a topic was last subscribed to, in s."""
+        return time.monotonic() - self._changed
+
+    def unheard(self) -> list[str]:
+        """Topics of the robot's state that somebody waits for and that do not reach us yet."""
+        return [
+            name
+            for name, topic in self._listened.items()
+            if any(fnmatchcase(name, pattern) for pattern in self._state)
+            and topic.subscription is not None
+            and topic.subscription.get_publisher_count() == 0
+        ]
 
     def look(self) -> None:
         """Follow what comes and goes. A topic that somebody waits for is listened to as well."""
@@ -237,7 +259,7 @@ class Topics:
         if known.before is not None:
             self._inbox.unsubscribe(known.before)
         known.before, known.before_until = known.subscription, time.monotonic() + OVERLAP
-        known.profile = profile
+        known.profile, self._changed = profile, time.monotonic()
         known.subscription = self._inbox.subscribe(
             topic, message_class(kind), profile, partial(self._on_message, known)
         )
