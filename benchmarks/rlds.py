@@ -3,8 +3,8 @@
 
 Bags are as the recorder writes them of pick_cube: a bag per episode, the actor's rows among the
 robot's topics. The same dataset is loaded by `load_demonstrations`, and by TensorFlow Datasets both
-step by step, as its users write it, and an episode at a time, which is the fastest that it offers.
-Loads take turns, and ratios are of the same turn.
+step by step, as its users write it (of a few episodes: it takes long), and an episode at a time,
+the fastest that it offers. Loads take turns, and ratios are of the same turn.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ except ImportError as error:
 OBSERVATIONS, ACTIONS = 18, 4
 STEPS = 30  # of an episode; a scripted one of pick_cube has some 22, a person's some 65
 PERIOD = 100_000_000  # ns
+FEW = 20  # episodes
 ROBOT_TOPICS = 6  # of 1 message per step besides the joint states and the tool's pose
 
 
@@ -118,8 +120,8 @@ def conversion(folder: Path, episodes: list[Episode]) -> float:
     return report.steps / (time.perf_counter() - began)
 
 
-def tensorflow_loads(path: Path) -> dict[str, Callable[[], object]]:
-    """Loads of the dataset with TensorFlow Datasets; empty where it is not installed."""
+def tensorflow_loads(path: Path, count: int) -> dict[str, tuple[Callable[[], object], int]]:
+    """Loads with TensorFlow Datasets, and of how many transitions; none where it is not there."""
     try:
         with contextlib.redirect_stderr(io.StringIO()):
             import tensorflow  # noqa: F401
@@ -130,7 +132,7 @@ def tensorflow_loads(path: Path) -> dict[str, Callable[[], object]]:
 
     def step_by_step() -> int:
         count = 0
-        for one in builder.as_dataset(split="train"):
+        for one in builder.as_dataset(split=f"train[:{FEW}]"):
             for step in one["steps"].as_numpy_iterator():
                 count += len(step["action"]) > 0
         return count
@@ -140,7 +142,20 @@ def tensorflow_loads(path: Path) -> dict[str, Callable[[], object]]:
         found = builder.as_dataset(split="train", decoders=decoders).as_numpy_iterator()
         return sum(len(one["steps"]["reward"]) for one in found)
 
-    return {"tensorflow, step by step": step_by_step, "tensorflow, by episode": by_episode}
+    return {
+        "tensorflow, step by step": (step_by_step, FEW * STEPS),
+        "tensorflow, by episode": (by_episode, count),
+    }
+
+
+def cpu_rate(load: Callable[[], object], repeats: int = 5) -> float:
+    """Calls per second of CPU time, the median: what else runs on the machine does not count."""
+    rates = []
+    for _ in range(repeats):
+        began = time.process_time()
+        load()
+        rates.append(1.0 / (time.process_time() - began))
+    return statistics.median(rates)
 
 
 def main() -> None:
@@ -161,16 +176,17 @@ def main() -> None:
         written = count / (time.perf_counter() - began)
         loaded = load_demonstrations(writer.path, OBSERVATIONS, ACTIONS)
         assert len(loaded) == count and loaded.dropped == 0
-        loads: dict[str, Callable[[], object]] = {
-            "load_demonstrations": lambda: load_demonstrations(writer.path, OBSERVATIONS, ACTIONS)
-        }
-        others = tensorflow_loads(writer.path)
-        rates = interleaved(
-            loads | others,
+        mine = partial(load_demonstrations, writer.path, OBSERVATIONS, ACTIONS)
+        others = tensorflow_loads(writer.path, count)
+        loads = {"load_demonstrations": (mine, count), **others}
+        calls = interleaved(
+            {name: load for name, (load, _) in loads.items()},
             repeats=3 if options.quick else 5,
             seconds=0.2 if options.quick else 1.0,
         )
-    preload, *peers = (statistics.median(rate) * count for rate in rates.values())
+        busy = cpu_rate(mine) * count
+    rates = {name: [rate * loads[name][1] for rate in calls[name]] for name in loads}
+    preload, *peers = (statistics.median(rate) for rate in rates.values())
     ratios = [median_ratio(rates["load_demonstrations"], rates[one]) for one in others]
     print_table(
         ("datasets", "transitions/s", "this over it"),
@@ -178,6 +194,7 @@ def main() -> None:
             ("bags to a dataset", f"{converted:,.0f}", ""),
             ("episodes to a dataset", f"{written:,.0f}", ""),
             ("load_demonstrations", f"{preload:,.0f}", ""),
+            ("the same, per second of CPU time", f"{busy:,.0f}", ""),
             *(
                 (name, f"{rate:,.0f}", f"{ratio:.1f}")
                 for name, rate, ratio in zip(others, peers, ratios, strict=True)
@@ -186,6 +203,7 @@ def main() -> None:
     )
     figures: dict[str, Any] = {
         "preload_transitions_per_second": rounded(preload),
+        "preload_transitions_per_cpu_second": rounded(busy),
         "conversion_transitions_per_second": rounded(converted),
         "writing_transitions_per_second": rounded(written),
         "episode_steps": STEPS,

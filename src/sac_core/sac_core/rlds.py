@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sac_core.limits import MAX_ACTION, MAX_MAGNITUDE, MAX_VECTOR_SIZE
-from sac_core.tf_example import Values, decode
+from sac_core.tf_example import Values, decode, names
 from sac_core.tfrecord import read_records
 
 FloatArray = NDArray[np.float32]
@@ -321,16 +321,18 @@ class _Reader:
         for name in ("steps/reward", "steps/is_last", "steps/is_terminal"):
             if name not in dataset.features:
                 raise RldsError(f"{dataset.path}: expected the feature {name} of RLDS, it has none")
-        self.wanted = (
-            self.observation,
-            self.action,
-            "steps/reward",
-            "steps/is_last",
-            "steps/is_terminal",
-            LAST_OBSERVATION,
-            SUCCESS,
-            INVALID,
-            TASK,
+        self.wanted = names(
+            (
+                self.observation,
+                self.action,
+                "steps/reward",
+                "steps/is_last",
+                "steps/is_terminal",
+                LAST_OBSERVATION,
+                SUCCESS,
+                INVALID,
+                TASK,
+            )
         )
 
     def _choose(self, part: str, preferred: tuple[str, ...]) -> str:
@@ -370,7 +372,7 @@ class _Reader:
         if steps < 1:
             raise ValueError("it has no steps")
         is_terminal = _column(found, "steps/is_terminal", steps)
-        if is_last[:-1].any() or is_terminal[:-1].any():
+        if np.count_nonzero(is_last[:-1]) or np.count_nonzero(is_terminal[:-1]):
             raise ValueError("a step before the last one is marked as last or terminal")
         last = None
         if self.transition_layout and LAST_OBSERVATION in found:

@@ -18,6 +18,8 @@ MAX_FIELDS = 2**20  # in one message of a record: an object in memory each
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
 _NAME = 1 << 3 | _BYTES  # tag of the name in an entry of the map of features
+_VALUE = 2 << 3 | _BYTES  # tag of the value there
+_PACKED = 1 << 3 | _BYTES  # tag of the numbers in a list
 _BYTES_LIST, _FLOAT_LIST, _INT64_LIST = 1, 2, 3  # fields of Feature
 
 
@@ -62,15 +64,15 @@ def _fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int
         at += length
 
 
-def decode(record: bytes, wanted: Collection[str]) -> dict[str, Values]:
+def decode(record: bytes, wanted: Mapping[bytes, str]) -> dict[str, Values]:
     """The lists of these names that are there, as views of `record` where that is possible.
 
-    A list of integers comes as uint8 where each takes one byte, as int64 elsewhere.
+    `wanted` is made by `names`. A list of integers comes as uint8 where each takes one byte, as
+    int64 elsewhere.
 
     Raises:
         ValueError: it is no tf.train.Example, in one line.
     """
-    names = {name.encode(): name for name in wanted}
     found: dict[str, Values] = {}
     for number, _, begin, end in _fields(record, 0, len(record)):
         if number != 1:
@@ -81,19 +83,47 @@ def decode(record: bytes, wanted: Collection[str]) -> dict[str, Values]:
             # Nearly always the name comes first and is short: what is not wanted is passed over.
             if stop - at > 2 and record[at] == _NAME and record[at + 1] < 0x80:
                 rest = at + 2 + record[at + 1]
-                key, value = record[at + 2 : rest], (rest, stop)
-            else:
-                key, value = b"", (at, stop)
-            if not key or key in names:
-                key, value = _entry(record, value[0], stop, key)
-                if key in names:
-                    found[names[key]] = _feature(record, *value)
+                key = record[at + 2 : rest]
+                if key not in wanted:
+                    continue
+                packed = _packed(record, rest, stop)
+                if packed is not None:
+                    found[wanted[key]] = packed
+                    continue
+            key, value = _entry(record, at, stop)
+            if key in wanted:
+                found[wanted[key]] = _feature(record, *value)
     return found
 
 
-def _entry(data: bytes, at: int, end: int, key: bytes) -> tuple[bytes, tuple[int, int]]:
-    """Name of one of the features, `key` if there is no other, and where its value is."""
-    value = (end, end)
+def names(wanted: Collection[str]) -> dict[bytes, str]:
+    """Names as `decode` looks for them."""
+    return {name.encode(): name for name in wanted}
+
+
+def _packed(data: bytes, at: int, end: int) -> Values | None:
+    """An entry's list from its value on, if it lies there as every writer puts it.
+
+    Numbers in one piece, or a single string of bytes.
+    """
+    kind = 0
+    for tag in (_VALUE, 0, _PACKED):  # in the entry: a Feature, in it a list, in it what it holds
+        if at >= end or tag not in (0, data[at]):
+            return None
+        kind = kind or (data[at] if tag == 0 else 0)
+        length, at = _varint(data, at + 1, end)
+        if at + length != end:
+            return None
+    if kind == _FLOAT_LIST << 3 | _BYTES and (end - at) % 4 == 0:
+        return np.frombuffer(data, np.float32, (end - at) // 4, at)
+    if kind == _INT64_LIST << 3 | _BYTES:
+        return _integers(data[at:end])
+    return [data[at:end]] if kind == _BYTES_LIST << 3 | _BYTES else None
+
+
+def _entry(data: bytes, at: int, end: int) -> tuple[bytes, tuple[int, int]]:
+    """Name of one of the features, and where its value is."""
+    key, value = b"", (end, end)
     for number, kind, begin, stop in _fields(data, at, end):
         if kind == _BYTES and number == 1:
             key = data[begin:stop]
@@ -136,9 +166,9 @@ def _joined(data: bytes, begin: int, end: int) -> bytes:
 
 def _integers(data: bytes) -> NDArray[np.int64] | NDArray[np.uint8]:
     raw = np.frombuffer(data, np.uint8)
-    ends = np.flatnonzero(raw < 0x80)
-    if len(ends) == len(raw):
+    if data.isascii():  # each of them takes one byte
         return raw
+    ends = np.flatnonzero(raw < 0x80)
     if not len(ends) or ends[-1] != len(raw) - 1:
         raise ValueError("no tf.train.Example: a list of integers that is cut")
     starts = np.concatenate(([0], ends[:-1] + 1))

@@ -134,7 +134,7 @@ def test_what_was_written_and_appended_is_read_bit_for_bit(
     )
 )
 def test_a_record_is_decoded_as_it_was_encoded(features: dict[str, Any]) -> None:
-    decoded = tf_example.decode(tf_example.encode(features), features)
+    decoded = tf_example.decode(tf_example.encode(features), tf_example.names(features))
     assert set(decoded) == set(features)
     for name, values in features.items():
         if isinstance(values, np.ndarray):
@@ -153,7 +153,7 @@ def test_a_record_with_changed_bytes_is_refused_or_read_but_breaks_nothing(
         record[data.draw(st.integers(0, len(record) - 1))] = data.draw(st.integers(0, 255))
     cut = bytes(record[: data.draw(st.integers(0, len(record)))])
     try:
-        decoded = tf_example.decode(cut, ("a", "b"))
+        decoded = tf_example.decode(cut, tf_example.names(("a", "b")))
     except ValueError as error:
         assert "\n" not in str(error)
     else:
@@ -206,7 +206,7 @@ def rewrite(path: Path, change: Callable[[str, Any], Any]) -> None:
     )
     with shard.open("wb") as file:
         for record in records:
-            found = tf_example.decode(record, names)
+            found = tf_example.decode(record, tf_example.names(names))
             changed_ = {name: change(name, values) for name, values in found.items()}
             kept = {name: values for name, values in changed_.items() if values is not None}
             write_record(file, tf_example.encode(kept))
