@@ -77,7 +77,8 @@ class Recorder(SacNode[Parameters]):
         self._finisher = Finisher()
         self._node = side_node(self, f"{self.get_name()}_topics")
         self._inbox = RawInbox(self._node)
-        self._ready: int | None = None  # ns, since when steps are heard
+        self._ready = time.time_ns()  # what was told before is of an episode that had begun
+        self._hears_steps = False
         self._actor_seen: float | None = None  # monotonic s
         self._steps_topic = self._node.resolve_topic_name("sac/steps")
         self._events = self._listen("sac/episode", EpisodeEvent, qos.EPISODE, self._on_episode)
@@ -130,24 +131,31 @@ class Recorder(SacNode[Parameters]):
     def _hear_steps(self) -> None:
         """Listen to an actor's steps, once what it waits for of the robot is heard as well.
 
-        An actor that waits for a recorder begins as soon as its steps are listened to.
+        An actor that waits for a recorder begins as soon as its steps are listened to; by anybody,
+        and then there is nothing to wait for here.
         """
-        now = time.monotonic()
-        if not self._node.count_publishers(self._steps_topic):
+        is_listened_to = self._node.count_subscribers(self._steps_topic) > 0
+        if not is_listened_to and self._must_wait():
             return
-        if self._actor_seen is None:
-            self._actor_seen = now
-        unheard = self._topics.unheard()
-        if unheard and now - self._actor_seen < ROBOT_PATIENCE:
-            return
-        if not unheard and self._topics.settled_for < SETTLING:
-            return
-        if unheard:
-            self.get_logger().warning(f"Nobody publishes {', '.join(unheard)}: recording without")
-        self._ready = time.time_ns()
+        self._hears_steps = True
         self._listen("sac/steps", TransitionBatch, qos.STEPS, self._on_step)
         # Steps are taken before events: what precedes a step is known when it is settled.
         self._inbox.put_last(self._events)
+
+    def _must_wait(self) -> bool:
+        """Whether there is no actor yet, or a robot that it waits for is not heard."""
+        now = time.monotonic()
+        if not self._node.count_publishers(self._steps_topic):
+            return True
+        if self._actor_seen is None:
+            self._actor_seen = now
+        unheard = self._topics.unheard()
+        if not unheard:
+            return self._topics.settled_for < SETTLING
+        if now - self._actor_seen < ROBOT_PATIENCE:
+            return True
+        self.get_logger().warning(f"Nobody publishes {', '.join(unheard)}: recording without")
+        return False
 
     def work(self) -> None:
         self._inbox.wait(FLUSH_PERIOD / 2)
@@ -218,8 +226,8 @@ class Recorder(SacNode[Parameters]):
             self._episodes.end(message, event, time.monotonic())
 
     def _begin(self, message: Message, event: EpisodeEvent) -> None:
-        if self._ready is None or message.publish_time < self._ready:
-            return  # its first steps were not heard
+        if message.publish_time < self._ready:  # kept for who comes late
+            return
         for recording in self._episodes.superseded(event):
             recording.end_unknown(time.monotonic())
         self._topics.look()
@@ -238,7 +246,7 @@ class Recorder(SacNode[Parameters]):
         if now - self._looked >= LOOK_PERIOD:
             self._looked = now
             self._topics.look()
-            if self._ready is None:
+            if not self._hears_steps:
                 self._hear_steps()
         if now - self._flushed >= FLUSH_PERIOD:
             self._flushed = now
