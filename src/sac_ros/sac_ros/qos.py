@@ -50,7 +50,7 @@ JOY = QoSProfile(
 )
 # Each step by itself, and each episode's beginning and end, for whoever records them.
 STEPS = _reliable(100, DurabilityPolicy.VOLATILE)
-EPISODE = _reliable(10, DurabilityPolicy.TRANSIENT_LOCAL)
+EPISODE = _reliable(100, DurabilityPolicy.TRANSIENT_LOCAL)
 MARKERS = _reliable(1, DurabilityPolicy.VOLATILE)
 DIAGNOSTICS = _reliable(1, DurabilityPolicy.VOLATILE)
 
