@@ -243,49 +243,6 @@ class Learner:
         self._publisher.publish(weights)
 
 
-def test_a_person_takes_over_from_the_policy_and_gives_back_without_a_jump(
-    start: Start, start_at_terminal: StartAtTerminal, observer: Node
-) -> None:
-    robot(start)
-    Learner(observer)
-    watcher = Watcher(observer)
-    actor(start, "random_steps:=0", "apply_policy_at:=step", "flush_period:=5")
-    person = keyboard(start_at_terminal, "hold_time:=1.0")
-    watcher.until(lambda: watcher.status.policy_version == 70, "the policy acts")
-    watcher.until_state("policy")
-    watcher.more_rows(2)
-    assert not watcher.status.human_acts
-    person.press("t")
-    person.wait_for("You act")
-    watcher.until_state("human")
-    assert watcher.status.human_acts
-    person.press("f")
-    watcher.until(lambda: watcher.rows[-1][1].actions[0, 2] < 0.0, "the tool goes down")
-    person.press(" ")
-    watcher.until(lambda: watcher.width < 0.01, "the gripper closes")
-    watcher.until(lambda: not watcher.rows[-1][1].actions[0, :3].any(), "the key is up")
-    person.press("t")
-    person.wait_for("The policy acts")
-    watcher.until_state("policy")
-    watcher.more_rows(10)
-    rows = [row for _, row in watcher.rows]
-    sources = [int(row.source[0]) for row in rows]
-    assert set(sources) == {RANDOM, POLICY, HUMAN} or set(sources) == {POLICY, HUMAN}
-    last = len(sources) - 1 - sources[::-1].index(HUMAN)
-    first = sources.index(HUMAN)
-    assert set(sources[first : last + 1]) == {HUMAN}
-    assert {int(row.policy_version[0]) for row in rows[first:]} == {70}
-    path = np.array([tool(row) for row in rows])
-    steps = np.abs(np.diff(path, axis=0))
-    assert steps.max() < 0.4 * SCALE + 0.005  # what was asked for, never more
-    assert steps[last:].max() < 0.003  # giving back moves nothing
-    assert path[last, 2] < path[first - 1, 2] - 0.05
-    assert watcher.width < 0.01  # the gripper stays closed
-    assert watcher.status.human_steps == sources.count(HUMAN)
-    received = [source for _, source in sorted(watcher.sent.items())]
-    assert received[first : last + 1] == sources[first : last + 1]  # what a learner gets
-
-
 def test_a_gamepad_moves_the_robot_and_a_silent_one_stops_it(start: Start, observer: Node) -> None:
     robot(start)
     actor(start, "behaviour:=teleop")
