@@ -74,7 +74,7 @@ def robot(
     """
     is_fake = is_true(context, "use_fake_hardware")
     _check(context, command, is_fake)
-    moving = [robot_reset(context, task, command), *then]
+    moving = [robot_reset(context, task), *then]
     ready = moving if is_fake else [robot_setup(context, moving)]
     return [
         *([LogInfo(msg=NOT_IN_FAKE_HARDWARE)] if is_fake else []),
@@ -196,14 +196,18 @@ def watchdog(context: LaunchContext, command: str, actor_id: str) -> Node:
     )
 
 
+# On a robot an actor does nothing without a watchdog, whose status comes five times a second.
+GUARDED = {"watchdog_timeout": 2.0}
+
+
 def named_arm(context: LaunchContext) -> dict[str, str]:
     """The parameter for joints whose names have a prefix."""
     prefix = value(context, "arm_prefix")
     return {"arm_prefix": prefix} if prefix else {}
 
 
-def robot_reset(context: LaunchContext, task: str, command: str) -> Node:
-    """Begins the episodes: arm to its start, hand open, objects placed, controller active."""
+def robot_reset(context: LaunchContext, task: str) -> Node:
+    """Begins the episodes: arm to its start, hand open, objects placed."""
     return Node(
         package="sac_actor",
         executable="robot_reset",
@@ -212,13 +216,13 @@ def robot_reset(context: LaunchContext, task: str, command: str) -> Node:
         output="screen",
         ros_arguments=security.enclave("robot_reset"),
         parameters=[
+            _config("robot_reset.yaml"),
             {
                 "task": task,
                 "robot_type": value(context, "robot_type"),
-                "motion_controller": f"{command}_controller",
                 "ask_operator": is_true(context, "ask_operator"),
                 **named_arm(context),
-            }
+            },
         ],
         **restarted(),
     )
