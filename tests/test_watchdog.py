@@ -189,17 +189,16 @@ def test_a_person_can_stop_it_by_service_and_clear_it(start: Start, observer: No
     ("name", "value", "limits", "reason"),
     [
         ("drop_joint_states", True, ["state_timeout:=0.5"], "joint states are 0."),
-        ("freeze_joint_states", True, ["frozen_timeout:=0.3"], "joint states are frozen"),
         (
             "state_latency",
             1.0,
             ["max_state_latency:=0.5", "state_timeout:=5.0", "use_sim_time:=true"],
-            "joint states come 1.",
+            "after their stamps",
         ),
         ("fault", "nan_joint_states", ["state_timeout:=2.0"], ""),
     ],
 )
-def test_state_that_is_missing_frozen_or_late_is_a_reason_and_one_bad_message_is_none(
+def test_state_that_is_missing_or_late_is_a_reason_and_one_bad_message_is_none(
     name: str,
     value: bool | float | str,
     limits: list[str],
@@ -232,7 +231,7 @@ def test_an_active_controller_that_nobody_commands_is_a_reason_and_an_idle_robot
     watchdog(start, "first_command_timeout:=1.0", "actor_timeout:=0.0", "state_timeout:=1.0")
     status = Guard(observer)
     status.until_state("tripped", "no command since the motion controller became active")
-    assert status.ask("clear")[0]
+    spin_until(observer, lambda: status.ask("clear")[0], 30.0, "cleared")
     inject(observer, "drop_joint_states", True)
     passes(observer, 3.0)
     assert status.until_state("waiting").trips == 1
