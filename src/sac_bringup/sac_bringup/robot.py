@@ -25,6 +25,8 @@ from sac_bringup.arguments import is_true, value
 from sac_bringup.restart import restarted
 
 OLDEST = (3, 4)  # of franka_bringup: earlier ones have other launch arguments
+# On a robot an actor does nothing without a watchdog, whose status comes five times a second.
+GUARDED = {"watchdog_timeout": 2.0}
 # What a motion controller is a plugin of, and how one gets it.
 PLUGINS = {
     "cartesian_impedance": ("crisp_controllers", "build it from source (docs/real_robot.md)"),
@@ -58,6 +60,12 @@ ARGUMENTS = {
     ),
     "ask_operator": ("true", "A person places the objects before each episode"),
     "learner_namespace": ("", "Namespace of the learner, which several robots may share"),
+    "robot_setup_params_file": (
+        "",
+        "Load and collision thresholds; empty = config/robot_setup.yaml",
+    ),
+    "robot_reset_params_file": ("", "Motions to a start; empty = config/robot_reset.yaml"),
+    "watchdog_params_file": ("", "The watchdog's limits; empty = config/watchdog.yaml"),
 }
 
 
@@ -166,7 +174,7 @@ def robot_setup(context: LaunchContext, then: Sequence[LaunchDescriptionEntity])
         namespace=value(context, "namespace"),
         output="screen",
         ros_arguments=security.enclave("robot_setup"),
-        parameters=[_config("robot_setup.yaml")],
+        parameters=[_settings(context, "robot_setup")],
         on_exit=when_successful(then),
     )
 
@@ -183,7 +191,7 @@ def watchdog(context: LaunchContext, command: str, actor_id: str) -> Node:
         output="screen",
         ros_arguments=security.enclave("watchdog"),
         parameters=[
-            _config("watchdog.yaml"),
+            _settings(context, "watchdog"),
             {
                 "robot_type": value(context, "robot_type"),
                 "command": command,
@@ -194,10 +202,6 @@ def watchdog(context: LaunchContext, command: str, actor_id: str) -> Node:
         remappings=[("sac/actor/status", status)],
         **restarted(),
     )
-
-
-# On a robot an actor does nothing without a watchdog, whose status comes five times a second.
-GUARDED = {"watchdog_timeout": 2.0}
 
 
 def named_arm(context: LaunchContext) -> dict[str, str]:
@@ -216,7 +220,7 @@ def robot_reset(context: LaunchContext, task: str) -> Node:
         output="screen",
         ros_arguments=security.enclave("robot_reset"),
         parameters=[
-            _config("robot_reset.yaml"),
+            _settings(context, "robot_reset"),
             {
                 "task": task,
                 "robot_type": value(context, "robot_type"),
@@ -243,5 +247,7 @@ def when_successful(
     return on_exit
 
 
-def _config(name: str) -> PathJoinSubstitution:
-    return PathJoinSubstitution([FindPackageShare("sac_bringup"), "config", name])
+def _settings(context: LaunchContext, node: str) -> str:
+    """The path of a node's parameter file: the one that was given, or ours."""
+    share = FindPackageShare("sac_bringup").perform(context)
+    return value(context, f"{node}_params_file") or f"{share}/config/{node}.yaml"
