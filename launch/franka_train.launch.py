@@ -17,7 +17,7 @@ from sac_bringup import actors, security
 def training(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     task, command = value(context, "task"), value(context, "command")
     namespace = value(context, "namespace").strip("/")
-    name = f"sac_actor_{namespace.replace('/', '_') or 0}"
+    name = "_".join(["sac_actor", *namespace.split("/")]).rstrip("_")
     acting = actor(
         context,
         name,

@@ -20,7 +20,6 @@ setup(
             "robot_setup = sac_actor.robot_setup:main",
             "status = sac_actor.status:main",
             "status_markers = sac_actor.status_markers:main",
-            "watchdog = sac_actor.watchdog:main",
         ]
     },
 )

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
+from ament_index_python.packages import get_package_prefix
 from launch.actions import IncludeLaunchDescription, LogInfo, Shutdown
 from launch.events.process import ProcessExited
 from launch.launch_description_sources import PythonLaunchDescriptionSource
@@ -58,6 +59,10 @@ ARGUMENTS = {
     ),
     "ask_operator": ("true", "A person places the objects before each episode"),
     "learner_namespace": ("", "Namespace of the learner, which several robots may share"),
+    "robot_setup_params_file": (
+        "",
+        "Load and collision thresholds; empty = config/robot_setup.yaml",
+    ),
 }
 
 
@@ -96,6 +101,11 @@ def _check(context: LaunchContext, command: str, is_fake: bool) -> None:
         raise RuntimeError(
             f"franka_bringup is {version}: expected {OLDEST[0]}.{OLDEST[1]}.0 or newer, whose "
             "launch arguments and recovery this needs; update franka_ros2"
+        )
+    if not Path(get_package_prefix("sac_actor"), "lib", "sac_actor", "watchdog").exists():
+        raise RuntimeError(
+            "sac_actor has no watchdog in this version, and without one no robot is moved: "
+            "sim_train.launch.py, or deploy.launch.py sim:=true, do without"
         )
     if command not in PLUGINS:
         raise RuntimeError(f"command: expected one of {', '.join(PLUGINS)}, got {command!r}")
@@ -166,7 +176,7 @@ def robot_setup(context: LaunchContext, then: Sequence[LaunchDescriptionEntity])
         namespace=value(context, "namespace"),
         output="screen",
         ros_arguments=security.enclave("robot_setup"),
-        parameters=[_config("robot_setup.yaml")],
+        parameters=[_settings(context, "robot_setup")],
         on_exit=when_successful(then),
     )
 
@@ -183,7 +193,6 @@ def watchdog(context: LaunchContext, command: str, actor_id: str) -> Node:
         output="screen",
         ros_arguments=security.enclave("watchdog"),
         parameters=[
-            _config("watchdog.yaml"),
             {
                 "robot_type": value(context, "robot_type"),
                 "command": command,
@@ -239,5 +248,7 @@ def when_successful(
     return on_exit
 
 
-def _config(name: str) -> PathJoinSubstitution:
-    return PathJoinSubstitution([FindPackageShare("sac_bringup"), "config", name])
+def _settings(context: LaunchContext, node: str) -> str:
+    """The path of a node's parameter file: the one that was given, or ours."""
+    share = FindPackageShare("sac_bringup").perform(context)
+    return value(context, f"{node}_params_file") or f"{share}/config/{node}.yaml"
