@@ -13,24 +13,30 @@ from typing import Any
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PoseStamped
 from rclpy.node import Node
 from sensor_msgs.msg import JointState, Joy
 from system import Program, Start, call, spin_until
 from typist import SINGLE_KEYS, TerminalProgram
 
+from sac_actor.commands import CartesianImpedance
 from sac_core.policy import encode_policy, layout_hash
-from sac_msgs.msg import ActorStatus, EpisodeEvent, PolicyWeights, TeleopAction, TransitionBatch
+from sac_msgs.msg import (
+    ActorStatus,
+    EpisodeEvent,
+    PolicyWeights,
+    TeleopAction,
+    TransitionAck,
+    TransitionBatch,
+    TransitionCursor,
+)
 from sac_msgs.srv import MarkEpisode
 from sac_ros import qos
 from sac_ros.codecs import Transitions, transitions_from_message
 
 StartAtTerminal = Callable[..., TerminalProgram]
 Mark = MarkEpisode.Request
-HUMAN, POLICY, RANDOM = (
-    TransitionBatch.SOURCE_HUMAN,
-    TransitionBatch.SOURCE_POLICY,
-    TransitionBatch.SOURCE_RANDOM,
-)
+HUMAN, POLICY = TransitionBatch.SOURCE_HUMAN, TransitionBatch.SOURCE_POLICY
 SCALE = 0.05  # m, of an action
 
 
@@ -69,13 +75,11 @@ class Watcher:
         self.node = node
         self.rows: list[tuple[TransitionBatch, Transitions]] = []  # of sac/steps
         self.events: list[EpisodeEvent] = []
-        self.sent: dict[int, int] = {}  # source by sequence number, of sac/transitions
         self.status = ActorStatus()
         self.width = float("nan")  # m, of the gripper
         self.diagnostics: dict[str, str] = {}
         for kind, topic, take, profile in (
             (TransitionBatch, "sac/steps", self._on_step, qos.STEPS),
-            (TransitionBatch, "sac/transitions", self._on_batch, qos.TRANSITIONS),
             (EpisodeEvent, "sac/episode", self.events.append, qos.EPISODE),
             (ActorStatus, "sac/actor/status", self._on_status, qos.STATUS),
             (JointState, "franka_gripper/joint_states", self._on_gripper, qos.ROBOT_STATE),
@@ -85,10 +89,6 @@ class Watcher:
 
     def _on_step(self, message: TransitionBatch) -> None:
         self.rows.append((message, transitions_from_message(message)))
-
-    def _on_batch(self, message: TransitionBatch) -> None:
-        rows = transitions_from_message(message)
-        self.sent |= {message.first_sequence + i: int(s) for i, s in enumerate(rows.source)}
 
     def _on_status(self, message: ActorStatus) -> None:
         self.status = message
@@ -127,6 +127,11 @@ class Watcher:
         answer = call(self.node, MarkEpisode, "/sac_actor/mark_episode", request)
         assert isinstance(answer, MarkEpisode.Response)
         return answer
+
+
+def seconds(message: Any) -> float:
+    """The stamp of a message."""
+    return float(message.header.stamp.sec + message.header.stamp.nanosec / 1e9)
 
 
 def tool(rows: Transitions) -> np.ndarray:
@@ -174,8 +179,7 @@ def test_keys_move_the_robot_and_mark_episodes(
     person.press("x")
     assert watcher.ended(1).discarded
     assert [e.event for e in watcher.events] == [0, 1, 0, 1]
-    stamps = [message.header.stamp for message, _ in watcher.rows]
-    times = [stamp.sec + stamp.nanosec / 1e9 for stamp in stamps]
+    times = [seconds(message) for message, _ in watcher.rows]
     assert times[1] - times[0] == pytest.approx(0.1, abs=0.02)  # robot time
     sequences = [message.first_sequence for message, _ in watcher.rows]
     assert sequences == list(range(len(sequences)))
@@ -222,9 +226,10 @@ def test_what_a_person_marks_is_the_reward_and_the_episodes_end(
 
 
 class Learner:
-    """Sends the weights of a policy that stays where it is, as the learner would."""
+    """Sends the weights of a policy that stays where it is, and acknowledges every row it hears."""
 
     def __init__(self, node: Node) -> None:
+        self.sources: list[int] = []  # of the rows, by their numbers
         layers = {"hidden.0": (8, 18), "hidden.1": (8, 8), "mean": (4, 8), "log_std": (4, 8)}
         tensors = {}
         for name, shape in layers.items():
@@ -239,8 +244,110 @@ class Learner:
             layout=layout_hash(tensors),
             data=array.array("B", encode_policy(tensors)),
         )
-        self._publisher = node.create_publisher(PolicyWeights, "sac/policy", qos.POLICY)
-        self._publisher.publish(weights)
+        self._weights = node.create_publisher(PolicyWeights, "sac/policy", qos.POLICY)
+        self._weights.publish(weights)
+        self._acks = node.create_publisher(
+            TransitionAck, "sac/transitions_ack", qos.TRANSITIONS_ACK
+        )
+        node.create_subscription(
+            TransitionBatch, "sac/transitions", self._on_batch, qos.TRANSITIONS
+        )
+
+    def _on_batch(self, message: TransitionBatch) -> None:
+        known = len(self.sources) - message.first_sequence
+        if known >= 0:  # else rows before these are to be sent again
+            self.sources += message.source.tolist()[known:]
+        cursor = TransitionCursor(
+            actor_id=message.actor_id,
+            actor_session=message.actor_session,
+            next_sequence=len(self.sources),
+        )
+        self._acks.publish(
+            TransitionAck(learner_id="sac_learner", learner_session=1, actors=[cursor])
+        )
+
+
+class Targets:
+    """Where the actor has told the arm to be, in robot time."""
+
+    def __init__(self, node: Node) -> None:
+        self._heard: list[tuple[float, float, float, float]] = []  # s, m
+        node.create_subscription(PoseStamped, "target_pose", self._on_target, qos.ROBOT_COMMAND)
+
+    def _on_target(self, message: PoseStamped) -> None:
+        at = message.pose.position
+        self._heard.append((seconds(message), at.x, at.y, at.z))
+
+    def between(self, start: float, end: float) -> np.ndarray:
+        """Rows `(n, 4)` of time (s) and position (m)."""
+        heard = np.array(self._heard)
+        return heard[(heard[:, 0] >= start) & (heard[:, 0] <= end)]
+
+
+def test_a_person_takes_over_from_the_policy_and_gives_back_without_a_jump(
+    start: Start, start_at_terminal: StartAtTerminal, observer: Node
+) -> None:
+    robot(start)
+    learner, watcher, targets = Learner(observer), Watcher(observer), Targets(observer)
+    actor(
+        start, "random_steps:=0", "apply_policy_at:=step", "flush_period:=5",
+        "max_episode_steps:=3000", "teleop_timeout:=10.0",
+    )  # fmt: skip
+    person = keyboard(start_at_terminal, "hold_time:=1.0")
+
+    def until_nothing_moves() -> None:
+        def nothing_moves() -> bool:
+            newest = [row for _, row in watcher.rows[-4:]]
+            asked = np.abs([row.actions[0, :3] for row in newest]).max()
+            path = np.array([tool(row) for row in newest])
+            return bool(asked < 1e-3 and np.ptp(path, axis=0).max() < 1e-3)
+
+        first = len(watcher.rows)
+        watcher.until(lambda: len(watcher.rows) > first + 4 and nothing_moves(), "nothing moves")
+
+    watcher.until(lambda: watcher.status.policy_version == 70, "the policy acts")
+    watcher.until_state("policy")
+    until_nothing_moves()
+    assert (watcher.status.human_acts, watcher.status.human_steps) == (False, 0)
+    person.press("t")
+    person.wait_for("You act")
+    watcher.until_state("human")
+    assert watcher.status.human_acts
+    watcher.more_rows(3)
+    person.press("f")
+    watcher.until(lambda: watcher.rows[-1][1].actions[0, 2] < 0.0, "the tool goes down")
+    person.press(" ")
+    watcher.until(lambda: watcher.width < 0.01, "the gripper closes")
+    until_nothing_moves()
+    person.press("t")
+    person.wait_for("The policy acts")
+    watcher.until_state("policy")
+    watcher.more_rows(6)
+
+    rows = {message.first_sequence: row for message, row in watcher.rows}
+    stamps = {message.first_sequence: seconds(message) for message, _ in watcher.rows}
+    a_persons = [number for number, row in rows.items() if row.source[0] == HUMAN]
+    first, last = a_persons[0], a_persons[-1]
+    assert a_persons == list(range(first, last + 1))
+    assert {int(rows[number].source[0]) for number in (first - 1, last + 1)} == {POLICY}
+    assert {int(rows[number].policy_version[0]) for number in range(first, last + 6)} == {70}
+    watcher.until(lambda: len(learner.sources) > last + 1, "what a learner gets")
+    assert [n for n, source in enumerate(learner.sources) if source == HUMAN] == a_persons
+    assert (watcher.status.human_acts, watcher.status.human_steps) == (False, len(a_persons))
+
+    path = np.array([tool(rows[number]) for number in range(first - 1, last + 6)])
+    assert np.abs(np.diff(path, axis=0)).max() < 0.4 * SCALE + 0.005  # what was asked for
+    assert path[-1, 2] < path[0, 2] - 0.05
+    assert watcher.width < 0.01  # giving back leaves the gripper closed
+    told = targets.between(stamps[first - 2], stamps[last + 5])
+    limits, lag = CartesianImpedance.LIMITS, CartesianImpedance.LAG
+    fastest = (limits.velocity + lag * limits.acceleration)[:3]  # of a target, m/s
+    ways = np.abs(np.diff(told[:, 1:], axis=0))
+    assert (ways < fastest * np.diff(told[:, :1], axis=0) + 1e-3).all()
+    for change in (first, last + 1):  # nobody asks for anything just then
+        told = targets.between(stamps[change - 2], stamps[change + 2])
+        assert len(told) > 2
+        assert np.ptp(told[:, 1:], axis=0).max() < 2e-3
 
 
 def test_a_gamepad_moves_the_robot_and_a_silent_one_stops_it(start: Start, observer: Node) -> None:
