@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import statistics
 import sys
 import time
@@ -54,6 +55,14 @@ def interleaved(
 def median_ratio(rates: Sequence[float], others: Sequence[float]) -> float:
     """Median over the repeats of one unit's rate over another's in the same repeat."""
     return statistics.median(rate / other for rate, other in zip(rates, others, strict=True))
+
+
+def free_domain() -> int:
+    """A ROS domain none of whose ports is in use here; up to 101 they are below the ephemeral."""
+    lines = Path("/proc/net/udp").read_text().splitlines()[1:]
+    ports = {int(line.split()[1].rpartition(":")[2], 16) for line in lines}
+    taken = {(port - 7400) // 250 for port in ports}
+    return random.SystemRandom().choice([number for number in range(1, 102) if number not in taken])
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import contextlib
 import os
-import random
 import re
 import resource
 import signal
@@ -21,6 +20,7 @@ from pathlib import Path
 import counting
 import numpy as np
 import psutil
+from common import free_domain
 from network import Link
 from numpy.typing import NDArray
 
@@ -175,7 +175,7 @@ class System:
         self._notes.mkdir()
         self.run = folder / "run"
         self._environment = os.environ | {
-            "ROS_DOMAIN_ID": str(_free_domain()),
+            "ROS_DOMAIN_ID": str(free_domain()),
             "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
             "PYTHONPATH": f"{HERE}:{os.environ.get('PYTHONPATH', '')}",
             "COUNTING_LOG": str(self._notes),
@@ -411,11 +411,3 @@ class System:
         begin, end = self._acting
         times = times[(begin <= times) & (times <= end)]
         return float(np.diff(times).max(initial=0)) / 1e9
-
-
-def _free_domain() -> int:
-    """A ROS domain none of whose ports is in use here; up to 101 they are below the ephemeral."""
-    lines = Path("/proc/net/udp").read_text().splitlines()[1:]
-    ports = {int(line.split()[1].rpartition(":")[2], 16) for line in lines}
-    taken = {(port - 7400) // 250 for port in ports}
-    return random.SystemRandom().choice([number for number in range(1, 102) if number not in taken])

@@ -35,7 +35,7 @@ def train_ours(minutes: float, directory: Path, arguments: list[str]) -> dict[st
     name = f"{directory.name}/ours"
     command = ["ros2", "launch", "sac_bringup", "gym_train.launch.py", f"env_id:={ENV_ID}"]
     command += [f"run_name:={name}", f"eval_period:={EVALUATION_PERIOD}", *arguments]
-    environment = os.environ | {"ROS_DOMAIN_ID": str(100 + os.getpid() % 100)}
+    environment = os.environ | {"ROS_DOMAIN_ID": str(common.free_domain())}
     process = subprocess.Popen(command, env=environment, cwd=directory.parent.parent)
     try:
         process.wait(minutes * 60.0)

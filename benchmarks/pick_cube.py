@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import csv
 import os
-import random
 import re
 import signal
 import statistics
@@ -17,7 +16,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from common import fail, print_json, print_table, rounded
+from common import fail, free_domain, print_json, print_table, rounded
 
 COMPLETE = re.compile(
     r"Complete: (\d+\.\d)% of (\d+) evaluation episodes succeeded .*, (\d+\.\d) s after the first "
@@ -26,9 +25,9 @@ COMPLETE = re.compile(
 
 
 def own_domain() -> dict[str, str]:
-    """This environment, with a ROS domain that nobody else is likely to be in."""
+    """This environment, with a ROS domain that nobody else on this machine is in."""
     return os.environ | {
-        "ROS_DOMAIN_ID": str(random.SystemRandom().randint(1, 101)),
+        "ROS_DOMAIN_ID": str(free_domain()),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
     }
 
