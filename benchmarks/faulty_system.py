@@ -115,6 +115,7 @@ class Actor:
     name: str
     process: Process
     tag: int
+    rate: float  # steps/s, 0: as fast as it can
     was_killed: bool = False
     _session: int | None = None
 
@@ -231,7 +232,7 @@ class System:
         for parameter in (f"step_rate:={rate}", "eval_period:=0", "random_steps:=0"):
             command += ["-p", parameter]
         environment = self._environment | {"COUNTING_TAG": str(tag)}
-        self.actors.append(Actor(name, Process(command, self.folder, environment), tag))
+        self.actors.append(Actor(name, Process(command, self.folder, environment), tag, rate))
         return self.actors[-1]
 
     def _start_peer(self, *arguments: str) -> Process:
@@ -354,7 +355,9 @@ class System:
             overflowed=totals["overflowed"],
             unacknowledged=totals["unacknowledged"],
             recovery=self._recovery(),
-            tick_gap=max((self._gap(actor.tag) for actor in self.actors), default=0.0),
+            tick_gap=max(
+                (self._gap(actor.tag) for actor in self.actors if actor.rate), default=0.0
+            ),
             idle_gap=self._gap(IDLE),
         )
 

@@ -186,6 +186,25 @@ def test_a_paused_actor_sends_again_what_was_lost_on_the_way(start: Start, obser
     assert program.interrupt() == 0
 
 
+def test_a_simulation_as_fast_as_it_can_waits_for_its_learner_and_loses_nothing(
+    start: Start, observer: Node, tmp_path: Path
+) -> None:
+    statuses = Statuses(observer)
+    acting = actor(start, step_rate="0.0", queue_capacity="300")
+    acting.wait_for(r"No learner listens on /sac/transitions: waiting for one, \d+ of 300 rows")
+    spin_until(observer, lambda: statuses.actor.state == "waiting", 60.0, "its status says so")
+    assert 270 < statuses.actor.queued == statuses.actor.steps <= 300
+    assert statuses.actor.dropped == 0
+    training = learner(start)
+    spin_until(observer, lambda: statuses.learner.transitions > 2_000, 120.0, "transitions")
+    assert acting.interrupt() == 0
+    made = acting.wait_for(r"Stopped after (\d+) steps and \d+ episodes$")
+    assert training.interrupt() == 0
+    (session,) = read_replay_file(tmp_path / "run" / "replay.bin").state["sessions"]
+    assert session["received"] == int(made[1])
+    assert session["dropped"] == session["missed"] == 0
+
+
 def test_a_run_has_one_learner(start: Start) -> None:
     first = learner(start)
     first.wait_for("Run folder")

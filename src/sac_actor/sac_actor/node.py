@@ -56,7 +56,8 @@ class Parameters(RobotParameters):
     )
     step_rate: float = parameter(
         200.0,
-        "Steps per second in a Gymnasium environment, 0 = as fast as it can; a robot has its own",
+        "Steps per second in a Gymnasium environment, 0 = as fast as learner and machine can; a "
+        "robot has its own",
         minimum=0.0,
         live=True,
     )
@@ -114,6 +115,7 @@ class Actor(node.SacNode[Parameters]):
         self._evaluation = Evaluation(0, (float("nan"),), (0,), None)
         self._evaluating = False
         self._waiting_for = ""  # what has to happen before an episode may begin
+        self._held_up = False  # until the queue has room
         self._state_shown = ""
         self._fault = ""  # why the episode was cut, until one begins again
         self._cuts = 0
@@ -216,6 +218,11 @@ class Actor(node.SacNode[Parameters]):
         p = self.parameters
         if not self.loop_.under_way and self._must_wait():
             return
+        self._held_up = self._is_ahead_of_learner()
+        if self._held_up:
+            self.delivery.send(whole=True)
+            self.stopping.wait(MOMENT)
+            return
         if not self.environment.paces_itself:
             self._pace.wait(p.step_rate)
         episode_ended = self.loop_.step()
@@ -252,6 +259,17 @@ class Actor(node.SacNode[Parameters]):
         if waiting_for and not self.loop_.marks.wait(MOMENT):
             self.stopping.wait(MOMENT)
         return bool(waiting_for)
+
+    def _is_ahead_of_learner(self) -> bool:
+        """Whether a simulation that is as fast as it can would only make rows that overflow.
+
+        One on a clock, and a robot, never wait.
+        """
+        clocked = self.environment.paces_itself or self.parameters.step_rate > 0.0
+        if clocked or not self._expects_learner:
+            return False
+        room = self.queue.capacity - len(self.queue)
+        return room < min(self.parameters.flush_period, self.queue.capacity)
 
     @property
     def _lacks_recorder(self) -> bool:
@@ -407,8 +425,9 @@ class Actor(node.SacNode[Parameters]):
             self._last_reminder = now
             policy = self._learnt.policy
             acting = f"weights of learner step {policy.version}" if policy else "random actions"
+            goes_on = "waiting for one" if self._held_up else f"acting on with {acting}"
             self.get_logger().warning(
-                f"No learner listens on {self.delivery.topic}: acting on with {acting}, "
+                f"No learner listens on {self.delivery.topic}: {goes_on}, "
                 f"{len(self.queue)} of {self.queue.capacity} rows queued, "
                 f"{self.queue.dropped} dropped"
             )
@@ -421,7 +440,7 @@ class Actor(node.SacNode[Parameters]):
             return "fault"
         if self._evaluating:
             return "evaluating"
-        if self._waiting_for:
+        if self._waiting_for or self._held_up:
             return "waiting"
         source = self.loop_.source
         return "resetting" if source is None else STATES[source]

@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import rclpy
@@ -29,6 +30,7 @@ from sac_ros import qos
 from sac_ros.parameters import P, UserError, declare, keep_current
 
 T = TypeVar("T")
+FAST_DDS_PROFILES = Path(__file__).with_name("fast_dds.xml")  # unless the user has others
 
 
 class SacNode(LifecycleNode, Generic[P]):
@@ -262,6 +264,7 @@ def run(make: Callable[[], SacNode[Any]], name: str) -> int:
     The first signal ends `work` and lets the node finish while messages still flow; rclpy is shut
     down only afterwards. 0: orderly end; 1: the user got something wrong or the node failed.
     """
+    os.environ.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", str(FAST_DDS_PROFILES))
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     try:
         node = make()
