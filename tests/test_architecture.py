@@ -46,6 +46,7 @@ def test_packages_import_only_in_the_direction_of_the_design(package: str) -> No
         assert not {m for m in modules if m.startswith(("rclpy", "rosidl", "launch"))}
     if package in WITHOUT_TORCH:
         assert "torch" not in modules
+    assert not {m for m in modules if m.startswith("tensorflow")}  # only tests have it
 
 
 def test_every_package_with_python_code_is_in_the_table() -> None:
