@@ -93,7 +93,7 @@ class TakenOver:
         self._learnt = learnt
 
     def begin(self) -> None:
-        self._person.forget()
+        self._person.forget_motion()
 
     def choose(self, observation: Float32, steps: int) -> Choice:
         heard = self._person.heard
@@ -115,7 +115,7 @@ class Teleoperated:
         self._still = np.zeros(action_size, np.float32)
 
     def begin(self) -> None:
-        self._person.forget()
+        self._person.forget_motion()
 
     def choose(self, observation: Float32, steps: int) -> Choice:
         heard = self._person.heard

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
+import numpy as np
+
 from sac_actor.environment import Float32
 from sac_msgs.msg import TeleopAction
 from sac_ros.codecs import printable, teleop_action_from_message
@@ -27,6 +29,7 @@ class Person:
         self._action_size = action_size
         self._timeout = timeout
         self._newest: Heard | None = None
+        self._forgotten = float("-inf")  # s; motion that was asked for until then is over
         self.refused = 0  # messages
 
     def take(self, message: TeleopAction) -> None:
@@ -54,9 +57,12 @@ class Person:
             time.monotonic(),
         )
 
-    def forget(self) -> None:
-        """What was asked for until now is over: it was meant for an episode that has ended."""
-        self._newest = None
+    def forget_motion(self) -> None:
+        """What was asked for until now was meant for an episode that has ended.
+
+        Whoever had taken over still has: the policy gets no step in between.
+        """
+        self._forgotten = time.monotonic()
 
     @property
     def heard(self) -> Heard | None:
@@ -64,4 +70,6 @@ class Person:
         newest = self._newest
         if newest is None or time.monotonic() - newest.at > self._timeout:
             return None
+        if newest.at <= self._forgotten:
+            return newest._replace(action=np.zeros(self._action_size, np.float32))
         return newest

@@ -129,16 +129,38 @@ def test_a_person_who_is_not_engaged_or_not_heard_any_more_does_not_act(clock: C
     loop, _, _ = make_loop()
     person = Person(1, timeout=0.5)
     loop.behaviour = TakenOver(person, Learnt(1, 0, 0))
-    say(person, 0.25)
-    loop.step()
     say(person, 0.25, engaged=False)
     loop.step()
     say(person, 0.25)
     loop.step()
     clock.now += 1.0
     loop.step()
-    # The first wish was there before the episode was.
-    assert taken(loop).source.tolist() == [0, 0, 2, 0]
+    assert taken(loop).source.tolist() == [0, 2, 0]
+
+
+def test_who_has_taken_over_still_has_in_the_next_episode_and_asks_for_nothing_yet(
+    clock: Clock,
+) -> None:
+    loop, _, _ = make_loop()
+    person = Person(1, timeout=0.5)
+    loop.behaviour = TakenOver(person, Learnt(1, 0, 0))
+    say(person, 0.25)
+    loop.step()
+    clock.now += 0.05
+    say(person, 0.25)
+    loop.step()
+    loop.abandon_episode()
+    loop.step()
+    clock.now += 0.05
+    say(person, 0.5)
+    loop.step()
+    clock.now += 0.05
+    say(person, 0.0, engaged=False)
+    loop.abandon_episode()
+    loop.step()
+    rows = taken(loop)
+    assert rows.source.tolist() == [2, 2, 2, 2, 0]
+    assert rows.actions.ravel()[:4].tolist() == [0.0, 0.25, 0.0, 0.5]
 
 
 def test_in_teleoperation_an_idle_person_asks_for_nothing() -> None:
