@@ -112,11 +112,14 @@ def find_dataset(path: Path) -> Path:
         for pattern in ("*/dataset_info.json", "*/*/dataset_info.json")
         for one in sorted(path.glob(pattern))
     ]
-    if len(found) != 1:
-        there = ", ".join(str(one) for one in found[:5]) if found else "nothing of the kind"
+    if not found:
         raise RldsError(
-            f"{path}: expected an RLDS dataset (a folder with dataset_info.json), found {there}"
+            f"{path}: expected an RLDS dataset (a folder with dataset_info.json), found nothing of "
+            "the kind"
         )
+    if len(found) > 1:
+        there = ", ".join(str(one) for one in found[:5])
+        raise RldsError(f"{path}: expected one RLDS dataset, found {there}: name one of them")
     return found[0]
 
 

@@ -9,6 +9,7 @@ What it is of and what a YAML may say: docs/demonstrations.md.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -247,9 +248,13 @@ def main() -> None:
         sys.exit(f"bag_to_rlds: {error}")
     except KeyboardInterrupt:
         sys.exit("bag_to_rlds: interrupted: nothing is written")
-    print(report.as_text())
+    text = report.as_text()
     if report.failed:
-        print(f"{len(report.failed)} bags gave nothing; a line above says why for each")
+        text += f"\n{len(report.failed)} bags gave nothing; a line above says why for each"
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":
