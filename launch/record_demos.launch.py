@@ -125,10 +125,16 @@ def demonstrating_actor(context: LaunchContext, namespace: str) -> Node:
 def recorder(namespace: str) -> Node:
     def on_exit(_event: ProcessExited, context: LaunchContext) -> list[LaunchDescriptionEntity]:
         folder = value(context, "save_path")
-        if not any(Path(folder).glob("*/metadata.yaml")):
+        cut = any(Path(folder).glob("*.recording"))
+        if not cut and not any(Path(folder).glob("*/metadata.yaml")):
             return [] if context.is_shutdown else [Shutdown()]
         then = f"ros2 run sac_demos bag_to_rlds {shlex.quote(folder)} --output datasets"
-        said = LogInfo(msg=f"The bags are in {folder}. A dataset to learn from: {then}")
+        text = f"The bags are in {folder}. A dataset to learn from: {then}"
+        if cut:
+            text += (
+                f"; before that, as one was cut: ros2 run sac_demos recover {shlex.quote(folder)}"
+            )
+        said = LogInfo(msg=text)
         return [said] if context.is_shutdown else [said, Shutdown()]
 
     return Node(

@@ -521,3 +521,28 @@ def test_a_session_at_a_terminal_ends_with_its_bags_and_the_next_command(
     assert session.mode_at_end & SINGLE_KEYS == SINGLE_KEYS
     assert len(list((tmp_path / "bags").glob("*/metadata.yaml"))) == 1
     assert watcher.ended(0).operator_name == "Ada"
+
+
+def test_who_loses_the_recorder_is_told_how_to_mend_its_bag(
+    start: Start, observer: Node, tmp_path: Path
+) -> None:
+    session = start(
+        "ros2", "launch", "sac_bringup", "record_demos.launch.py", "teleop:=none",
+        "save_path:=bags",
+    )  # fmt: skip
+    session.wait_for("Waiting for START on /sac_actor/mark_episode")
+    watcher = Watcher(observer)
+    assert watcher.mark(Mark.START).success
+    watcher.more_rows(3)
+    watcher.until(lambda: list((tmp_path / "bags").glob("*.recording/*")), "a journal", 60.0)
+    (recorder,) = (
+        process
+        for process in session.descendants()
+        if any(word.endswith("/sac_demos/recorder") for word in process.cmdline())
+    )
+    recorder.kill()
+    session.wait_for("before that, as one was cut: ros2 run sac_demos recover bags$")
+    assert session.wait() == 1
+    mend = start("ros2", "run", "sac_demos", "recover", "bags")
+    assert mend.wait() == 0
+    assert len(list((tmp_path / "bags").glob("*/metadata.yaml"))) == 1
