@@ -161,8 +161,8 @@ class Delivery:
     def finish(self) -> None:
         """Send the rest, and wait a while for its acknowledgement."""
         deadline = time.monotonic() + FAREWELL
+        self._resend_after = RESEND_AFTER
         while len(self._queue) and self.connected and time.monotonic() < deadline:
-            self._resend_after = RESEND_AFTER
             if not self.send():
                 time.sleep(0.01)
 

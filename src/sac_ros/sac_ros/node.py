@@ -5,6 +5,7 @@ A node does its long work in `work()` on the main thread, while callbacks run on
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import os
 import queue
@@ -30,6 +31,7 @@ from sac_ros import qos
 from sac_ros.parameters import P, UserError, declare, keep_current
 
 T = TypeVar("T")
+LAST_RESORT = 15.0  # s; then a process that does not end says where it is, and ends with 1
 FAST_DDS_PROFILES = Path(__file__).with_name("fast_dds.xml")  # unless the user has others
 
 
@@ -293,6 +295,8 @@ def run(make: Callable[[], SacNode[Any]], name: str) -> int:
         node.active.clear()
         spinner.stop()
         node.cleanup()
+        # All that counts is done: whatever the middleware waits for now, the process ends.
+        faulthandler.dump_traceback_later(LAST_RESORT, exit=True)
         node.destroy_node()
         rclpy.try_shutdown()
     return 0 if node.error is None else 1
