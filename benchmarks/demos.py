@@ -6,7 +6,8 @@ does not get there ends after a number of environment steps. `--real-time` runs 
 pace.
 
 Results are kept in runs/demos-benchmark: `--only` measures some of the parts anew, and the table
-shows all that are there.
+shows all that are there. A run that did not get there counts as endless: the median of three may
+still be known, and where it is not no ratio is printed.
 """
 
 from __future__ import annotations
@@ -134,9 +135,14 @@ def row(name: str, seed: int, result: dict[str, float]) -> list[str]:
 
 
 def times_fewer(results: Results, without: str, with_demonstrations: str) -> float:
-    """Median environment steps without over those with demonstrations."""
+    """Median environment steps without over those with demonstrations; not finite: unknown."""
     pair = results.steps(without), results.steps(with_demonstrations)
     return statistics.median(pair[0]) / statistics.median(pair[1])
+
+
+def known(value: float) -> float | None:
+    """A figure as JSON has it: null where there is none."""
+    return value if math.isfinite(value) else None
 
 
 def main() -> None:
@@ -173,19 +179,24 @@ def report(parts: dict[str, Part], results: Results, real_time: bool) -> None:
         [row(part, seed, one) for part in parts for seed, one in results.of(part).items()],
     )
     fewer = {
-        part: rounded(times_fewer(results, part, f"{part}-demos"))
+        part: times_fewer(results, part, f"{part}-demos")
         for part in parts
         if results.steps(part) and results.steps(f"{part}-demos")
     }
     for part, times in fewer.items():
-        print(f"{part}: {times:.1f} times fewer environment steps with demonstrations (medians)")
+        if math.isfinite(times):
+            print(
+                f"{part}: {times:.1f} times fewer environment steps with demonstrations (medians)"
+            )
     print_json(
         {
             "real_time": real_time,
             "demonstrations": DEMONSTRATIONS,
-            "times_fewer_steps": fewer,
+            "times_fewer_steps": {
+                part: rounded(times) for part, times in fewer.items() if math.isfinite(times)
+            },
             **{
-                f"{part}_{figure}": [one[figure] for one in results.of(part).values()]
+                f"{part}_{figure}": [known(one[figure]) for one in results.of(part).values()]
                 for part in parts
                 for figure in ("success", "steps", "seconds", "transitions")
             },

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import rclpy
+from common import free_domain
 from rclpy.node import Node
 from system import Program
 from typist import TerminalProgram
 
-# Before any test uses ROS. Up to 101 a domain has ports below the ephemeral ones.
-os.environ["ROS_DOMAIN_ID"] = str(random.SystemRandom().randint(1, 101))
+# Before any test uses ROS.
+os.environ["ROS_DOMAIN_ID"] = str(free_domain())
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 
 

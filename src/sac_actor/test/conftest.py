@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import rclpy
+from common import free_domain
 from rclpy.node import Node
 
-# Before any test uses ROS. Up to 101 a domain has ports below the ephemeral ones.
-os.environ["ROS_DOMAIN_ID"] = str(random.SystemRandom().randint(1, 101))
+# Before any test uses ROS.
+os.environ["ROS_DOMAIN_ID"] = str(free_domain())
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 # Tests import the helpers beside them, whichever way pytest imports the tests.
 sys.path.insert(0, str(Path(__file__).parent))
