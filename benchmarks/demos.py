@@ -126,11 +126,12 @@ class Results:
 
 def row(name: str, seed: int, result: dict[str, float]) -> list[str]:
     """One line of the table."""
-    cells = [name, str(seed), f"{result['success']:.0%}"]
+    cells = [name, str(seed)]
     if math.isinf(result["steps"]):
-        cells += [f"not in {result['transitions']:,.0f}", "-"]
+        cells += ["-", f"not in {result['transitions']:,.0f}", "-"]
     else:
-        cells += [f"{result['steps']:,.0f}", f"{result['seconds'] / 60.0:.1f}"]
+        minutes = f"{result['seconds'] / 60.0:.1f}"
+        cells += [f"{result['success']:.0%}", f"{result['steps']:,.0f}", minutes]
     return [*cells, f"{result['update_to_data_ratio']:.2f}"]
 
 
