@@ -12,7 +12,7 @@ from sac_bringup.actors import actor
 from sac_bringup.arguments import declared, is_true, typed, value
 from sac_bringup.restart import restarted
 from sac_bringup.robot import ARGUMENTS as OF_THE_ROBOT
-from sac_bringup.robot import named_arm, robot
+from sac_bringup.robot import GUARDED, named_arm, robot
 from sac_bringup.simulation import simulated_robot
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
@@ -55,6 +55,7 @@ def deployed(context: LaunchContext) -> Node:
             "checkpoint": typed("checkpoint", str),
             "max_episodes": typed("episodes", int),
             "seed": typed("seed", int),
+            **({"recovery": "automatic"} if is_true(context, "sim") else GUARDED),
             **named_arm(context),
         },
         enclave="deploy",

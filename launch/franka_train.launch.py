@@ -8,7 +8,7 @@ The learner is on another PC: learner.launch.py. docs/real_robot.md is the manua
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from sac_bringup.actors import actor
 from sac_bringup.arguments import declared, value
-from sac_bringup.robot import ARGUMENTS, named_arm, robot
+from sac_bringup.robot import ARGUMENTS, GUARDED, named_arm, robot
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from sac_bringup import actors, security
@@ -23,7 +23,7 @@ def training(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         name,
         namespace,
         value(context, "learner_namespace").strip("/"),
-        {"task": task, "seed": int(value(context, "seed")), **named_arm(context)},
+        {"task": task, "seed": int(value(context, "seed")), **GUARDED, **named_arm(context)},
         variants=["real_time"],
     )
     return [

@@ -40,6 +40,7 @@ ARGUMENTS = {
         "cartesian_impedance",
         "Controller: cartesian_impedance, joint_trajectory or joint_velocity",
     ),
+    "recovery": ("automatic", "After a fault of the robot: automatic, acknowledge or manual"),
     "namespace": ("", "Namespace of all nodes"),
 }
 PASSED_ON = tuple(name for name in ARGUMENTS if name not in ("rviz", "speed_factor"))

@@ -18,18 +18,29 @@ os.environ["ROS_DOMAIN_ID"] = str(free_domain())
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 
 
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Program]]:
-    """Start commands in an empty folder; every one of them is ended after the test."""
+def starting(folder: Path) -> Iterator[Callable[..., Program]]:
     programs: list[Program] = []
 
     def start_program(*command: str) -> Program:
-        programs.append(Program(list(command), tmp_path))
+        programs.append(Program(list(command), folder))
         return programs[-1]
 
     yield start_program
     for program in reversed(programs):
         program.end()
+        print(program.output)  # shown where a test fails
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Program]]:
+    """Start commands in an empty folder; every one of them is ended after the test."""
+    yield from starting(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def start_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Program]]:
+    """As `start`, for what all tests of a module use; ended after the last of them."""
+    yield from starting(tmp_path_factory.mktemp("module"))
 
 
 @pytest.fixture

@@ -58,9 +58,12 @@ class Program:
     def output(self) -> str:
         return "\n".join(self.lines)
 
-    def wait_for(self, pattern: str, timeout: float = 60.0) -> re.Match[str]:
-        """The first match of `pattern` in a line; fails when the output ends or time runs out."""
-        seen = 0
+    def wait_for(self, pattern: str, timeout: float = 60.0, after: int = 0) -> re.Match[str]:
+        """The first match of `pattern` in a line; fails when the output ends or time runs out.
+
+        The first `after` lines do not count.
+        """
+        seen = after
         deadline = time.monotonic() + timeout
         with self._news:
             while True:
@@ -126,7 +129,9 @@ def spin_until(node: Node, condition: Callable[[], bool], timeout: float, what: 
 
 
 def call(node: Node, kind: type, name: str, request: object) -> object:
-    client = node.create_client(kind, name)
+    resolved = node.resolve_service_name(name)
+    known = (c for c in node.clients if c.srv_type is kind and c.service_name == resolved)
+    client = next(known, None) or node.create_client(kind, name)
     assert client.wait_for_service(timeout_sec=30.0), f"no service {name}"
     future = client.call_async(request)
     spin_until(node, future.done, 30.0, name)

@@ -556,7 +556,7 @@ def test_without_hand_and_state_broadcaster_their_names_are_not_there(
 
 
 def test_a_prefix_is_before_every_name_of_the_arm(make: Callable[..., Robot]) -> None:
-    robot = make(arm_prefix="left_")
+    robot = make(arm_prefix="left")
     state = robot.state_from(robot.now())
     assert list(state.name) == [f"left_fr3_joint{i}" for i in range(1, 8)]
     answer = robot.call(ListHardwareComponents, "controller_manager/list_hardware_components")

@@ -13,7 +13,9 @@ from system import ROOT, Program
 
 from launch import LaunchContext
 from sac_actor.node import Parameters as ActorParameters
+from sac_actor.robot_reset import Parameters as ResetParameters
 from sac_actor.robot_setup import Parameters as RobotSetupParameters
+from sac_actor.watchdog import Parameters as WatchdogParameters
 from sac_demos.recorder import Parameters as RecorderParameters
 from sac_demos.teleop_joy import Parameters as JoyParameters
 from sac_demos.teleop_keyboard import Parameters as KeyboardParameters
@@ -30,6 +32,8 @@ DECIDED_BY_LAUNCH = {"task", "run_directory", "checkpoint", "env_id", "seed"}
         ("learner", LearnerParameters),
         ("actor", ActorParameters),
         ("recorder", RecorderParameters),
+        ("robot_reset", ResetParameters),
+        ("watchdog", WatchdogParameters),
         ("teleop_keyboard", KeyboardParameters),
         ("teleop_gamepad", JoyParameters),
         ("robot_setup", RobotSetupParameters),

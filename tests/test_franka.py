@@ -9,67 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
-from rcl_interfaces.srv import SetParameters
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from robots import Watch, actor, bridge, inject
 from std_msgs.msg import Float64MultiArray
-from system import Program, call, spin_until
-
-from sac_msgs.msg import ActorStatus
-from sac_ros import qos
+from system import Program, spin_until
 
 Start = Callable[..., Program]
-
-
-def bridge(start: Start, *parameters: str, remap: str = "") -> Program:
-    command = ["ros2", "run", "franka_sim_bridge", "franka_sim_bridge", "--ros-args"]
-    given = {"task": "reach", "lockstep": "true", "speed_factor": "0.0", "lockstep_timeout": "0.3"}
-    given |= dict(parameter.split(":=") for parameter in parameters)
-    for name, value in given.items():
-        command += ["-p", f"{name}:={value}"]
-    program = start(*command, *(["-r", remap] if remap else []))
-    program.wait_for("Simulating")
-    return program
-
-
-def actor(start: Start, *parameters: str) -> Program:
-    command = ["ros2", "run", "sac_actor", "actor", "--ros-args", "-p", "task:=reach"]
-    for parameter in ("eval_period:=0", *parameters):
-        command += ["-p", parameter]
-    return start(*command)
-
-
-class Watch:
-    """The newest status of the actor."""
-
-    def __init__(self, node: Node) -> None:
-        self.node = node
-        self.status = ActorStatus()
-        node.create_subscription(ActorStatus, "sac/actor/status", self._take, qos.STATUS)
-
-    def _take(self, status: ActorStatus) -> None:
-        self.status = status
-
-    def until(self, condition: Callable[[ActorStatus], bool], what: str) -> ActorStatus:
-        spin_until(self.node, lambda: condition(self.status), 60.0, what)
-        return self.status
-
-    def steps_beyond(self, steps: int) -> ActorStatus:
-        return self.until(lambda s: s.steps > steps, f"more than {steps} steps")
-
-
-def inject(node: Node, name: str, value: bool | str | float) -> None:
-    kinds = {
-        bool: (ParameterType.PARAMETER_BOOL, "bool_value"),
-        str: (ParameterType.PARAMETER_STRING, "string_value"),
-        float: (ParameterType.PARAMETER_DOUBLE, "double_value"),
-    }
-    kind, field = kinds[type(value)]
-    parameter = Parameter(name=name, value=ParameterValue(type=kind, **{field: value}))
-    request = SetParameters.Request(parameters=[parameter])
-    answer = call(node, SetParameters, "/franka_sim_bridge/set_parameters", request)
-    assert answer.results[0].successful, answer.results[0].reason  # type: ignore[attr-defined]
 
 
 def test_sim_train_learns_a_task_over_the_topics_and_leaves_a_policy_that_evaluates(

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from rclpy.node import Node
 from sac_bringup.robot import FRANKA_ARGUMENTS
 from stand_ins import StandIns, Started, all_started, started
-from system import ROOT, Program, Start
+from std_srvs.srv import Trigger
+from system import ROOT, Program, Start, call, spin_until
+
+from sac_msgs.msg import ActorStatus, WatchdogStatus
+from sac_ros import qos
 
 # franka_bringup/launch/franka.launch.py of franka_ros2 3.4.0: its arguments with their defaults.
 ARGUMENTS = {
@@ -191,21 +197,14 @@ def test_the_robots_pc_starts_completely_and_in_the_only_order_that_works(
     assert first < then < min(map(happened.index, ("sac_actor/actor", "sac_actor/robot_reset")))
 
     assert started(program, "sac_actor/robot_setup").parameters == settings("robot_setup")
-    assert reset.parameters == {
-        "task": "pick_cube",
-        "robot_type": "fr3",
-        "motion_controller": controller,
-        "ask_operator": True,
-    }
+    assert reset.parameters == settings("robot_reset") | {"task": "pick_cube"}
     guarded = started(program, "sac_actor/watchdog")
-    assert guarded.parameters == {
-        "robot_type": "fr3",
-        "command": command,
-        "actor_id": "sac_actor",
-    }
+    said = {"command": command, "actor_id": "sac_actor"}
+    assert guarded.parameters == settings("watchdog") | said
     assert actor.remappings["__node"] == "sac_actor"
     acting = actor.parameters
     assert (acting["task"], acting["command"], acting["seed"]) == ("pick_cube", command, 3)
+    assert acting["watchdog_timeout"] > 0.0  # without a watchdog it does not act
     real_time = settings("pick_cube/actor_real_time")
     assert {name: acting[name] for name in real_time} == real_time
     assert not all_started(program, "sac_learner/learner")
@@ -317,9 +316,13 @@ def test_limits_of_ones_own_take_the_place_of_ours(
     start: Start, robot_pc: StandIns, tmp_path: Path
 ) -> None:
     own = tmp_path / "own.yaml"
-    own.write_text(yaml.safe_dump({"/**": {"ros__parameters": {"mass": 0.4}}}))
-    program = train(start, f"robot_setup_params_file:={own}")
-    assert started(program, "sac_actor/robot_setup").parameters == {"mass": 0.4}
+    limits = {"mass": 0.4, "joint_velocity": 0.2, "command_timeout": 0.3}
+    own.write_text(yaml.safe_dump({"/**": {"ros__parameters": limits}}))
+    nodes = ("robot_setup", "robot_reset", "watchdog")
+    program = train(start, *(f"{node}_params_file:={own}" for node in nodes))
+    assert started(program, "sac_actor/robot_setup").parameters["mass"] == 0.4
+    assert started(program, "sac_actor/robot_reset").parameters["joint_velocity"] == 0.2
+    assert started(program, "sac_actor/watchdog").parameters["command_timeout"] == 0.3
     assert program.interrupt() == 0
 
 
@@ -333,6 +336,7 @@ def test_the_policy_alone_on_the_robot_has_a_watchdog_and_no_learner(
     assert actor.arguments[actor.arguments.index("--enclave") + 1] == "/sac/deploy"
     assert started(program, "sac_actor/robot_reset").parameters["ask_operator"] is False
     assert started(program, "sac_actor/watchdog").parameters["actor_id"] == "sac_actor"
+    assert acting["watchdog_timeout"] > 0.0
     happened = order(program)
     assert happened.index("sac_actor/robot_setup") < happened.index("sac_actor/actor")
     assert "franka_sim_bridge" not in program.output
@@ -397,9 +401,81 @@ def test_a_controller_that_is_not_installed_is_named_with_one_that_is(
     )
 
 
-def test_without_a_watchdog_no_robot_is_moved(start: Start, robot_pc: StandIns) -> None:
-    (robot_pc.prefix / "lib" / "sac_actor" / "watchdog").unlink()
-    reason = "sac_actor has no watchdog in this version, and without one no robot is moved"
-    assert reason in refused(train(start))
-    assert reason in refused(deploy(start))
-    assert reason in refused(train(start, "use_fake_hardware:=true"))
+# A robot's PC on which everything is real but the robot: franka_ros2's launch file starts the
+# simulated one, and the spawner leaves its controller inactive.
+SIMULATED = f"""
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, Shutdown
+from launch_ros.actions import Node
+
+def generate_launch_description():
+    return LaunchDescription([
+        *(DeclareLaunchArgument(name, default_value=value, description=name)
+          for name, value in {ARGUMENTS!r}.items()),
+        Node(package="franka_sim_bridge", executable="franka_sim_bridge", output="screen",
+             parameters=[{{"task": "reach"}}],
+             remappings=[("reset_episode", "sim/reset_episode")], on_exit=Shutdown()),
+    ])
+"""
+SPAWNER = """\
+#!{python}
+import sys
+import rclpy
+from controller_manager_msgs.srv import SwitchController
+assert sys.argv[2] == "--inactive"
+rclpy.init()
+node = rclpy.create_node("spawner")
+client = node.create_client(SwitchController, "controller_manager/switch_controller")
+assert client.wait_for_service(timeout_sec=30.0)
+request = SwitchController.Request(deactivate_controllers=[sys.argv[1]], strictness=2)
+answer = client.call_async(request)
+rclpy.spin_until_future_complete(node, answer, timeout_sec=30.0)
+sys.exit(not answer.result().ok)
+"""
+
+
+@pytest.fixture
+def simulated_pc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIns:
+    packages = StandIns(tmp_path / "prefix", monkeypatch)
+    packages.launch_file("franka_bringup", "franka.launch.py", SIMULATED)
+    version(packages.package("franka_bringup"), "3.4.0")
+    packages.package("crisp_controllers")
+    packages.program("controller_manager", "spawner")
+    spawner = packages.prefix / "lib" / "controller_manager" / "spawner"
+    spawner.write_text(SPAWNER.format(python=sys.executable))
+    return packages
+
+
+def test_the_robots_pc_trains_and_its_watchdog_watches(
+    start: Start, simulated_pc: StandIns, tmp_path: Path, observer: Node
+) -> None:
+    limits = tmp_path / "watchdog.yaml"
+    # The simulated robot counts its own time, which is no clock to measure a delay with, and its
+    # controller is active until the spawner comes.
+    own = settings("watchdog") | {"max_state_latency": 0.0, "first_command_timeout": 60.0}
+    limits.write_text(yaml.safe_dump({"/**": {"ros__parameters": own}}))
+    statuses: list[ActorStatus] = []
+    watched: list[WatchdogStatus] = []
+    observer.create_subscription(ActorStatus, "/sac/actor/status", statuses.append, qos.STATUS)
+    observer.create_subscription(WatchdogStatus, "/watchdog/status", watched.append, qos.STATUS)
+    program = start(
+        "ros2", "launch", "sac_bringup", "franka_train.launch.py", "task:=reach",
+        "robot_ip:=172.16.0.2", f"watchdog_params_file:={limits}", "eval_period:=0",
+    )  # fmt: skip
+
+    def goes_well() -> bool:
+        acts = bool(statuses) and statuses[-1].steps > 20 and not statuses[-1].fault
+        return acts and bool(watched) and watched[-1].state == "watching"
+
+    try:
+        spin_until(observer, goes_well, 90.0, "it acts and is watched")
+    except AssertionError as error:
+        pytest.fail(f"{error}\n{program.output}")
+    assert watched[-1].trips == 0
+    stop = call(observer, Trigger, "/sac_watchdog/stop", Trigger.Request())
+    assert stop.success  # type: ignore[attr-defined]
+    spin_until(observer, lambda: "watchdog" in statuses[-1].fault, 30.0, "the actor says why")
+    steps = statuses[-1].steps
+    program.wait_for("No motion controller is active")
+    assert program.interrupt() == 0
+    assert statuses[-1].steps <= steps + 1

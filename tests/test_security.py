@@ -30,6 +30,7 @@ PROGRAMS = (
     "robot_reset",
     "robot_setup",
     "teleop",
+    "watchdog",
 )
 NAMES = sorted(path.name.removesuffix(".policy.xml") for path in POLICIES.glob("*.policy.xml"))
 INCLUDE = "{http://www.w3.org/2001/XInclude}include"
@@ -67,6 +68,7 @@ NOT_SEEN = {
     ("publish", "*/camera/image_raw"),  # with camera_rate
     ("request", "*/_action/cancel_goal"),  # part of calling an action
     ("request", "*/_action/get_result"),
+    ("subscribe", "*/robot_state"),  # for a moment of a recovery
     ("subscribe", "*/_action/feedback"),
     ("subscribe", "*/_action/status"),
     ("*", "/analyzers/*"),  # the node of diagnostic_aggregator, which is not installed here
@@ -180,7 +182,11 @@ def test_only_robots_say_where_they_are_and_only_who_acts_commands_them(robot: s
     for command in ("target_pose", "joint_velocity_controller/commands"):
         assert who_may("publish", f"{robot}/{command}") == acting
     switch = f"{robot}/controller_manager/switch_controller"
-    assert who_may("request", switch) == {"/sac/robot_reset", "/sac/operator"}
+    assert who_may("request", switch) == {
+        *acting, "/sac/robot_reset", "/sac/watchdog", "/sac/operator"
+    }  # fmt: skip
+    assert who_may("publish", f"{robot}/watchdog/status") == {"/sac/watchdog"}
+    assert who_may("publish", f"{robot}/controller_manager/activity") == {"/sac/robot"}
 
 
 def test_who_watches_sees_everything_and_only_operators_call_services() -> None:
@@ -192,7 +198,8 @@ def test_who_watches_sees_everything_and_only_operators_call_services() -> None:
     for enclave in ("/sac/recorder", "/sac/rviz", "/sac/operator", "/sac/render"):
         published = {name for verb, name in RULES[enclave] if verb == "publish"} - own
         assert {name for name in published if not name.endswith("/transition_event")} <= {
-            "/diagnostics"
+            "/diagnostics",
+            "/*/answer",
         }
 
 
@@ -242,6 +249,7 @@ def test_nodes_do_what_their_enclave_may_and_policies_allow_no_more(
         options = ["-p task:=pick_cube", f"-p command:={command}", "-p max_force:=1000.0"]
         in_enclave(start, "actor", "actor", place, *options, *shared)
         in_enclave(start, "robot_reset", "robot_reset", place, "-p task:=reach")
+        in_enclave(start, "watchdog", "watchdog", place, f"-p command:={command}")
         folder = f"-p save_path:={tmp_path}/demos_{robot}"
         in_enclave(start, "recorder", "recorder", place, folder, package="sac_demos")
         status = "-r sac/actor/status:=/sac/actor/status"

@@ -15,11 +15,13 @@ setup(
             "actor = sac_actor.node:main",
             "evaluate = sac_actor.evaluate:main",
             "export_policy = sac_actor.export_policy:main",
+            "operator = sac_actor.operator_console:main",
             "render = sac_actor.render:main",
             "robot_reset = sac_actor.robot_reset:main",
             "robot_setup = sac_actor.robot_setup:main",
             "status = sac_actor.status:main",
             "status_markers = sac_actor.status_markers:main",
+            "watchdog = sac_actor.watchdog:main",
         ]
     },
 )

@@ -82,7 +82,7 @@ class ControllerManager:
     ) -> None:
         self._world = world
         self._robot = robot
-        self.hardware = f"{robot.arm_prefix}{HARDWARE}"
+        self.hardware = f"{robot.arm_prefix}_{HARDWARE}" if robot.arm_prefix else HARDWARE
         self.warn = warn
         self.may_activate: Callable[[], bool] = lambda: True
         self.raise_error: Callable[[str], None] = lambda error: None

@@ -36,6 +36,7 @@ INJECTIONS = (
     "drop_joint_states",
     "freeze_joint_states",
     "state_latency",
+    "drop_object_poses",
     "reactivation_delay",
     "motion_reports_early",
 )
@@ -47,7 +48,7 @@ class Parameters(NodeParameters):
 
     task: str = parameter("pick_cube", "Task whose objects are there", choices=tuple(TASKS))
     robot_type: str = parameter("fr3", "Arm", choices=tuple(ROBOTS))
-    arm_prefix: str = parameter("", "What the names of joints, links and hardware begin with")
+    arm_prefix: str = parameter("", "Before the names of joints, links and hardware, with _")
     load_gripper: bool = parameter(True, "Whether the hand's topics and actions are there")
     load_franka_robot_state_broadcaster: bool = parameter(
         True, "Whether that controller and its topics are there"
@@ -125,6 +126,9 @@ class Parameters(NodeParameters):
     )
     state_latency: float = parameter(
         0.0, "Inject: s by which state is published late", minimum=0.0, maximum=5.0, live=True
+    )
+    drop_object_poses: bool = parameter(
+        False, "Inject: the poses of objects and goals fall silent", live=True
     )
     reactivation_delay: float = parameter(
         0.0,
@@ -256,6 +260,7 @@ class Bridge(node.SacNode[Parameters]):
         state = self._state
         state.drop = values.get("drop_joint_states", state.drop)
         state.freeze = values.get("freeze_joint_states", state.freeze)
+        state.drop_objects = values.get("drop_object_poses", state.drop_objects)
         state.outbox.latency = values.get("state_latency", state.outbox.latency)
         manager, robot = self._interface.manager, self._interface.robot
         manager.hardware_delay = values.get("reactivation_delay", manager.hardware_delay)

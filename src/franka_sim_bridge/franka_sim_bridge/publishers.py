@@ -109,8 +109,8 @@ class StatePublishers:
     """Publishes the state of a simulation; every method is for the simulation's thread.
 
     Attributes that inject faults into `franka/joint_states`: `drop` (nothing is published),
-    `freeze` (old values under new stamps), `nan_once` (one message with NaN positions); and
-    `outbox.latency` for all state.
+    `freeze` (old values under new stamps), `nan_once` (one message with NaN positions);
+    `drop_objects` for the poses of objects, and `outbox.latency` for all state.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class StatePublishers:
         self._simulation = simulation
         self._gripper = gripper
         self.outbox = Outbox()
-        self.drop = self.freeze = self.nan_once = False
+        self.drop = self.freeze = self.nan_once = self.drop_objects = False
         self._make_topics(node)
         self._looked = -math.inf
         self._clock = node.create_publisher(Clock, "/clock", RELIABLE)
@@ -320,6 +320,8 @@ class StatePublishers:
         self._merged.publish(stamp, [*arm[0], *finger], [*arm[1], *at_rest], [*arm[2], *at_rest])
 
     def _publish_objects(self, stamp: Stamp) -> None:
+        if self.drop_objects:
+            return
         poses = self._simulation.object_poses()
         for name, topic in self._objects.items():
             pose = poses.get(name)

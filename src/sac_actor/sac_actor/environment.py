@@ -43,11 +43,27 @@ class Clips(NamedTuple):
 
 
 class EpisodeCut(Exception):
-    """The episode cannot go on, and why; `last` is the step that was cut, if it can be known."""
+    """The episode cannot go on, and why; `last` is the step that was cut, if it can be known.
 
-    def __init__(self, reason: str, last: Step | None = None) -> None:
+    `for_person`: nothing goes on before a person has done what the reason says.
+    """
+
+    def __init__(self, reason: str, last: Step | None = None, for_person: bool = False) -> None:
         super().__init__(reason)
         self.last = last
+        self.for_person = for_person
+
+
+class NoStart(EpisodeCut):
+    """No episode can begin, and why."""
+
+
+class Health(NamedTuple):
+    """How an environment is that may fail: what it is doing about it, and how often it had to."""
+
+    recovering: bool = False
+    recoveries: int = 0  # faults that were cleared
+    strikes: int = 0  # recoveries without a whole episode since
 
 
 class Interrupted(Exception):
@@ -57,7 +73,7 @@ class Interrupted(Exception):
 class Environment(Protocol):
     """One environment; `reset` and `step` as in Gymnasium, without the info dictionaries.
 
-    Both may raise EpisodeCut and Interrupted.
+    Both may raise Interrupted; `reset` NoStart, and `step` EpisodeCut.
     """
 
     name: str
@@ -86,6 +102,11 @@ class Environment(Protocol):
     @property
     def clips(self) -> Clips:
         """What was changed of what actions asked for."""
+        ...
+
+    @property
+    def health(self) -> Health:
+        """How it is."""
         ...
 
     def announce(self, source: int) -> None:
@@ -180,6 +201,11 @@ class GymEnvironment:
 
     def hold(self) -> None:
         """Time stands still between steps."""
+
+    @property
+    def health(self) -> Health:
+        """Nothing can happen to it."""
+        return Health()
 
     @property
     def clips(self) -> Clips:

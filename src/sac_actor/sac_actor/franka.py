@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import numpy as np
 from rclpy.node import Node
 
+from sac_actor.activity import motion_controller
+from sac_actor.calls import Caller, CallFailed
 from sac_actor.commands import ADAPTERS, Target
-from sac_actor.environment import Clips, EpisodeCut, Float32, Interrupted, Step
+from sac_actor.control import Control
+from sac_actor.environment import (
+    Clips,
+    EpisodeCut,
+    Float32,
+    Health,
+    Interrupted,
+    NoStart,
+    Step,
+)
 from sac_actor.gripper import GripperClient
 from sac_actor.markers import EpisodeMarkers
 from sac_actor.parameters import RobotParameters
+from sac_actor.recovery import Recovery
 from sac_actor.robot_state import RobotTopics
 from sac_actor.safety import SafetyFilter, Workspace
 from sac_actor.specification import task_specification
@@ -27,7 +38,8 @@ from sac_ros.node import side_node
 from sac_ros.parameters import UserError
 from sac_ros.robot_input import Joints, nanoseconds
 
-RESET_TIMEOUT = 60.0  # s; a robot has to drive to its start
+MOMENT = 0.3  # s for which a motion controller may be left without commands
+SERVER = 5.0  # s to wait for whoever begins episodes
 MOVING = 0.005  # m between target and tool from which on the robot should be moving
 
 
@@ -61,7 +73,7 @@ class FrankaEnvironment:
         self.action_size = self.task.action_size
         self.specification = task_specification(self.task, p.robot_type)
         self._go_on = go_on
-        robot = ROBOTS[p.robot_type]
+        robot = ROBOTS[p.robot_type].prefixed(p.arm_prefix)
         self._period = round(1e9 / self.task.control_rate)  # ns
         self.safety = SafetyFilter(
             robot,
@@ -85,6 +97,12 @@ class FrankaEnvironment:
             if self.safety.watches_wrench
             else None
         )
+        self.control = Control(
+            self._robot_node, motion_controller(p.command), p.arm_prefix, p.watchdog_timeout
+        )
+        self.recovery = Recovery(
+            node, self._robot_node, self.control, p.recovery, p.max_strikes, self._joints_heard
+        )
         self.topics = RobotTopics(
             self._robot_node, robot, self.task, p.state_timeout, p.object_max_age
         )
@@ -101,10 +119,17 @@ class FrankaEnvironment:
             p.stream_rate,
         )
         self.topics.on_time = self.commands.time_passed
+        self.control.on_loss = self.commands.silence
         self._gripping = Gripping(self.task.gripper_dwell)
         self._markers = EpisodeMarkers(self._robot_node, self.safety.workspace)
         self._random = np.random.default_rng()
         self._joints: Joints | None = None
+        self._reset_timeout = p.reset_timeout
+        self._caller = Caller(self.topics.spin, self._check_goes_on)
+        self._last_calls = Caller(self.topics.spin, lambda: None)  # also when told to stop
+        self.topics.on_check = self.control.check
+        self._recovering = False
+        self._cut = False  # whether a fault ended the episode
         self._state: RobotState
         self._jacobian: Float64
         self._steps = 0
@@ -115,48 +140,86 @@ class FrankaEnvironment:
         if seed is not None:
             self._random = np.random.default_rng(seed)
         self.commands.rest()
-        stamp = self._ask_for_start(int(self._random.integers(2**63)))
+        if self._steps > 0 and not self._cut:
+            self.recovery.forgive()
+        self._steps, self._return = 0, 0.0
+        try:
+            self._begin(int(self._random.integers(2**63)))
+        except EpisodeCut as cut:
+            self._give_back()
+            raise NoStart(str(cut), for_person=cut.for_person) from None
+        except Interrupted:
+            self._give_back()
+            raise
+        self._cut = False
+        return self.task.observe(self._state)
+
+    def _begin(self, seed: int) -> None:
+        """Recover if need be, have the start made, see that all is there, and take control."""
+        self.control.leave()
+        self._recovering = True
+        try:
+            self.recovery.make_ready(self._caller)
+        finally:
+            self._recovering = False
+        stamp = self._ask_for_start(seed)
         self._gripping.reset(False, stamp / 1e9)
         self.topics.begin()
         self._take(self._wait(stamp, moving=False, go_on=self._go_on))
         assert self._joints is not None
         self.topics.check_tool_frame(self._joints)
+        self.control.take(self._caller)
+        self._take(self._wait(stamp, moving=False, go_on=self._go_on))  # by now it is later
         self.safety.begin()
         self.commands.begin(self._state, self._joints)
-        self._steps, self._return = 0, 0.0
-        return self.task.observe(self._state)
 
     def _ask_for_start(self, seed: int) -> int:
         """Call the reset service; the stamp (ns) from which on the episode is there."""
         client = self._reset_client
-        deadline = time.monotonic() + RESET_TIMEOUT
-        patience = time.monotonic() + 5.0
-        while not client.service_is_ready():
-            if time.monotonic() > patience:
-                raise EpisodeCut(
-                    f"no service {self._robot_node.resolve_service_name('reset_episode')}: start "
-                    "franka_sim_bridge, or sac_actor's robot_reset on the robot"
-                )
-            self._spin()
+        if not self._caller.pause(client.service_is_ready, MOMENT):
+            self._give_back()  # nobody knows how long this takes
+        try:
+            self._caller.wait(client.service_is_ready, SERVER, "no service")
+        except CallFailed:
+            raise EpisodeCut(
+                f"no service {self._robot_node.resolve_service_name('reset_episode')}: start "
+                "franka_sim_bridge, or sac_actor's robot_reset on the robot"
+            ) from None
+
+        def done() -> bool:
+            # Whoever was asked may be gone, and with it the robot's time.
+            self.topics.check_time()
+            self.control.check_watchdog()
+            if not client.service_is_ready():
+                raise EpisodeCut(f"{client.service_name} went away while it was at work")
+            return bool(future.done())
+
         future = client.call_async(ResetEpisode.Request(task=self.name, seed=seed))
         try:
-            while not future.done():
-                if time.monotonic() > deadline:
-                    raise EpisodeCut(f"the episode's start was not reached in {RESET_TIMEOUT:g} s")
-                self._spin()
-                self.topics.check_time()  # whoever was asked may be gone with the robot's time
-        except (EpisodeCut, Interrupted):
-            client.remove_pending_request(future)
-            raise
+            self._caller.wait(done, self._reset_timeout, "the episode's start was not reached")
+        except CallFailed as error:
+            raise EpisodeCut(str(error)) from None
+        finally:
+            if not future.done():
+                client.remove_pending_request(future)
         response = future.result()
         if response is None or not response.success:
             raise EpisodeCut(f"no start: {response.message if response else 'service failed'}")
         return nanoseconds(response.stamp)
 
-    def _spin(self) -> None:
+    def _check_goes_on(self) -> None:
         if not self._go_on():
             raise Interrupted
-        self.topics.spin(0.05)
+
+    def _give_back(self) -> None:
+        error = self.control.give_back(self._last_calls)
+        if error:
+            self._robot_node.get_logger().error(
+                f"{self.control.controller} may be active still: {error}"
+            )
+
+    def _joints_heard(self) -> float:
+        return self.topics.heard
 
     def _wait(self, due: int, moving: bool, go_on: Callable[[], bool] = lambda: True) -> Joints:
         joints = self.topics.wait(due, moving, go_on)
@@ -170,6 +233,14 @@ class FrankaEnvironment:
 
     def step(self, action: Float32) -> Step:
         """Filter and send what `action` asks for, and wait for the next tick."""
+        try:
+            return self._act(action)
+        except EpisodeCut:
+            self._cut = True
+            self.hold()
+            raise
+
+    def _act(self, action: Float32) -> Step:
         joints, state = self._joints, self._state
         assert joints is not None
         command = self.task.command(state, self.safety.action(action))
@@ -180,6 +251,8 @@ class FrankaEnvironment:
             self._jacobian,
             self._wrench.value if self._wrench else None,
         )
+        self.control.listen()
+        self.control.check()  # not a word to a robot that has stopped
         if self._gripper is not None and self._gripping.decide(command.close_gripper, state.time):
             if self._gripping.closed:
                 self._gripper.close_fingers()
@@ -190,8 +263,7 @@ class FrankaEnvironment:
         try:
             self._take(self._wait(joints.stamp + self._period, moving))
         except EpisodeCut as cut:
-            self.commands.hold()
-            raise EpisodeCut(str(cut), self._last_known(joints)) from None
+            raise EpisodeCut(str(cut), self._last_known(joints), cut.for_person) from None
         self._steps += 1
         step = self._outcome()
         self._return += step.reward
@@ -224,8 +296,16 @@ class FrankaEnvironment:
         )
 
     def hold(self) -> None:
-        """Have the arm stay where it is."""
-        self.commands.hold()
+        """Have the arm come to rest where it is, and control go back."""
+        if self.control.taken:
+            self.commands.hold()
+            self.commands.rest()
+        self._give_back()
+
+    @property
+    def health(self) -> Health:
+        """Faults and recoveries so far."""
+        return Health(self._recovering, self.recovery.recoveries, self.recovery.strikes)
 
     @property
     def clips(self) -> Clips:
@@ -256,9 +336,15 @@ class FrankaEnvironment:
         values["messages_refused"] = self.topics.input.refused
         if self._gripper is not None:
             values["gripper_goals"] = self._gripper.goals
+        values["recovery_step"] = self.recovery.step
+        values["recoveries"] = self.recovery.recoveries
+        values["strikes"] = self.recovery.strikes
+        values["waits_for"] = self.recovery.waits_for or "nobody"
         return values
 
     def close(self) -> None:
-        """Come to rest, and give the node back."""
+        """Give control and the node back."""
+        self.hold()
         self.commands.close()
+        self.recovery.close()
         self._robot_node.destroy_node()

@@ -215,6 +215,8 @@ class EnvironmentLoop:
             if last is not None:
                 last = self._judged(cut_short(last), mark)
                 self._keep(observation, choice, last)
+            else:
+                self.queue.truncate_newest()  # the last that is known
             self._end_episode(last, mark)
             raise
         if not self.go_on():

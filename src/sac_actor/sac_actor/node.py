@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.time import Time
 
 from sac_actor.behaviour import (
     BEHAVIOURS,
@@ -20,7 +21,13 @@ from sac_actor.behaviour import (
 )
 from sac_actor.delivery import Delivery
 from sac_actor.deployment import Deployment
-from sac_actor.environment import Environment, EpisodeCut, Interrupted, make_environment
+from sac_actor.environment import (
+    Environment,
+    EpisodeCut,
+    Interrupted,
+    NoStart,
+    make_environment,
+)
 from sac_actor.loop import EnvironmentLoop, Evaluation, Pace, evaluate
 from sac_actor.marks import Kind, Mark, Refused
 from sac_actor.parameters import RobotParameters
@@ -118,7 +125,9 @@ class Actor(node.SacNode[Parameters]):
         self._held_up = False  # until the queue has room
         self._state_shown = ""
         self._fault = ""  # why the episode was cut, until one begins again
-        self._cuts = 0
+        self._for_person = False  # whether only a person can do something about it
+        self._cuts = 0  # episodes that a fault ended
+        self._last_fault, self._last_fault_stamp = "", Time()
         self._next_evaluation = 0
         self._was_connected = False
         self._last_reminder = time.monotonic()
@@ -212,7 +221,7 @@ class Actor(node.SacNode[Parameters]):
         except Interrupted:
             self.loop_.abandon_episode()
         except EpisodeCut as cut:
-            self._on_cut(str(cut))
+            self._on_cut(cut)
 
     def _act(self) -> None:
         p = self.parameters
@@ -228,7 +237,7 @@ class Actor(node.SacNode[Parameters]):
         episode_ended = self.loop_.step()
         if self._fault:
             self.get_logger().info("Acting again")
-            self._fault = ""
+            self._fault, self._for_person = "", False
         flush = self.delivery.is_due(self.loop_.steps)
         if flush:
             self.delivery.send()
@@ -298,14 +307,17 @@ class Actor(node.SacNode[Parameters]):
         learns = p.behaviour == "policy" and not p.checkpoint
         return learns and p.eval_period > 0 and self._next_evaluation <= self.loop_.steps
 
-    def _on_cut(self, reason: str) -> None:
+    def _on_cut(self, cut: EpisodeCut) -> None:
         """Say why there is no episode, and wait a moment before the next attempt."""
         self._evaluating = False
-        self.loop_.abandon_episode()
-        self._cuts += 1
+        reason = str(cut)
+        if not isinstance(cut, NoStart):
+            self._cuts += 1
+            self._last_fault, self._last_fault_stamp = reason, self.get_clock().now()
         if reason != self._fault:
             self.get_logger().error(f"Episode stopped: {reason}")
-        self._fault = reason
+        self._fault, self._for_person = reason, cut.for_person
+        self._publish_status()
         self.stopping.wait(AFTER_CUT)
 
     def _take_policy(self) -> None:
@@ -436,8 +448,10 @@ class Actor(node.SacNode[Parameters]):
     def _state(self) -> str:
         if not self.active.is_set():
             return "paused"
+        if self.environment.health.recovering:
+            return "recovering"
         if self._fault:
-            return "fault"
+            return "waiting" if self._for_person else "fault"
         if self._evaluating:
             return "evaluating"
         if self._waiting_for or self._held_up:
@@ -449,7 +463,7 @@ class Actor(node.SacNode[Parameters]):
         policy = self._learnt.policy
         now = self.get_clock().now()
         age = (now - self.delivery.newest_policy_stamp).nanoseconds / 1e9 if policy else 0.0
-        clips = self.environment.clips
+        clips, health = self.environment.clips, self.environment.health
         status = ActorStatus(
             actor_id=self.get_name(),
             actor_session=self.session,
@@ -479,6 +493,11 @@ class Actor(node.SacNode[Parameters]):
             evaluation_success_rate=self._evaluation.success_rate,
             clipped=clips.commands,
             clips=str(clips),
+            episodes_cut=self._cuts,
+            last_fault=self._last_fault[:MAX_FAULT],
+            last_fault_stamp=self._last_fault_stamp.to_msg(),
+            recoveries=health.recoveries,
+            strikes=health.strikes,
             human_acts=self.loop_.source == SOURCE_HUMAN,
             human_steps=self.loop_.human_steps,
         )

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from sac_envs.robots import ROBOTS
 from sac_ros.parameters import NodeParameters, parameter
 
+RECOVERY_MODES = ("automatic", "acknowledge", "manual")
+
 
 @dataclass(frozen=True)
 class RobotParameters(NodeParameters):
@@ -26,6 +28,25 @@ class RobotParameters(NodeParameters):
         "controller wants them (cartesian_impedance, joint_velocity)",
         minimum=20.0,
         maximum=1000.0,
+    )
+    arm_prefix: str = parameter("", "Before the names of the arm's joints, with an underscore")
+    recovery: str = parameter(
+        "acknowledge",
+        "After a fault: recover at once, when a person agrees, or leave it to a person",
+        choices=RECOVERY_MODES,
+    )
+    max_strikes: int = parameter(
+        3,
+        "Recoveries without a whole episode since after which a person is asked in any case",
+        minimum=1,
+    )
+    watchdog_timeout: float = parameter(
+        0.0, "s that the watchdog's status may be old, 0 = none is needed", minimum=0.0
+    )
+    reset_timeout: float = parameter(
+        400.0,
+        "s until an episode's start must be there, with all motions and what an operator does",
+        minimum=1.0,
     )
     state_timeout: float = parameter(
         1.0, "s without a joint state after which the episode is stopped", minimum=0.05

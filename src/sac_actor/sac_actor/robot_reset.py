@@ -1,37 +1,50 @@
 """Begin episodes on the robot: the same service that the simulation offers, done with its means.
 
-Motion controller off, hand open, a joint motion to the start, the operator places what the task
-needs, motion controller on. It uses nothing but the interface of franka_ros2 and ros2_control, so
-it can be tried against the simulation.
+Motion controllers off, hand open, a joint motion to the start, the operator places what the task
+needs. The actor then activates its motion controller. Nothing is used but the interface of
+franka_ros2 and ros2_control, so that it can be tried against the simulation.
 """
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
-from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from controller_manager_msgs.msg import ControllerManagerActivity
 from controller_manager_msgs.srv import ListControllers, SwitchController
-from franka_msgs.action import Move, PTPMotion
+from diagnostic_msgs.msg import DiagnosticStatus
+from franka_msgs.action import Homing, Move, PTPMotion
 from geometry_msgs.msg import PoseStamped
-from rclpy.action import ActionClient
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.task import Future
 from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 
+from sac_actor import activity
+from sac_actor.activity import Activity, moves
+from sac_actor.calls import Action, Caller, CallFailed
+from sac_actor.control import switch
 from sac_envs.robots import HAND, ROBOTS, Float64
 from sac_envs.task import Start, start_positions
 from sac_envs.tasks import TASKS, make_task
+from sac_msgs.msg import WatchdogStatus
 from sac_msgs.srv import ResetEpisode
 from sac_ros import node, qos
+from sac_ros.codecs import printable
+from sac_ros.inbox import Inbox
 from sac_ros.parameters import NodeParameters, UserError, parameter
+from sac_ros.robot_input import JOINT_STATES, JointInput, Joints
 
 ARRIVED = 0.02  # rad that each joint may be off at the start
-ANSWER = 5.0  # s that a service may take
+AT_REST = 0.01  # rad/s of each joint, below which the arm stands
+STANDING = 0.2  # s of standing after which nothing more is to be expected
+STATES = 2.0  # s within which a joint state has to come
+HOMING = 30.0  # s that homing of the hand may take
+PERIOD = 0.02  # s between two looks at what has come
 GOAL_PERIOD = 0.1  # s between two publications of a task's goal poses
 
 
@@ -41,13 +54,12 @@ class Parameters(NodeParameters):
 
     task: str = parameter("pick_cube", "Task whose episodes begin here", choices=tuple(TASKS))
     robot_type: str = parameter("fr3", "Arm", choices=tuple(ROBOTS))
-    motion_controller: str = parameter(
-        "cartesian_impedance_controller", "Controller that the policy speaks to"
-    )
+    arm_prefix: str = parameter("", "Before the names of the arm's joints, with an underscore")
     joint_velocity: float = parameter(
         0.5, "rad/s of the motion to the start", minimum=0.05, maximum=1.0
     )
     motion_timeout: float = parameter(20.0, "s that a motion may take", minimum=1.0)
+    home_gripper: bool = parameter(True, "Home the hand once, before its first motion")
     ask_operator: bool = parameter(
         True, "Wait for ~/objects_placed before each episode of a task that has objects"
     )
@@ -58,199 +70,305 @@ class ResetFailed(Exception):
     """The start was not reached; the message says why."""
 
 
+@dataclass(frozen=True)
+class Order:
+    """A reset that somebody waits for."""
+
+    seed: int
+    response: ResetEpisode.Response
+    done: Future
+
+
 class RobotReset(node.SacNode[Parameters]):
-    """Serves `reset_episode` on a robot."""
+    """Serves `reset_episode` on a robot, one at a time."""
 
     def __init__(self) -> None:
         super().__init__("robot_reset", Parameters)
-        self._placed = threading.Event()
+        self._orders: queue.SimpleQueue[Order] = queue.SimpleQueue()
+        self._busy = False
+        self._doing = "nothing"
+        self._prompt_shown = ""
+        self._answer: bool | None = None  # of the operator to the newest prompt
         self._goals: dict[str, Any] = {}
+        self._wake = threading.Event()
 
     def configure(self) -> None:
         p = self.parameters
         self._task = make_task(p.task)
-        self._robot = ROBOTS[p.robot_type]
-        # Clients on a node of their own: the main thread spins it while the service waits.
+        self._robot = ROBOTS[p.robot_type].prefixed(p.arm_prefix)
+        # Clients on a node of their own, which the main thread looks after.
         self._robot_node = node.side_node(self, f"{self.get_name()}_robot")
-        self._executor = SingleThreadedExecutor(context=self.context)
-        self._executor.add_node(self._robot_node)
         make = self._robot_node.create_client
         self._list = make(ListControllers, "controller_manager/list_controllers")
         self._switch = make(SwitchController, "controller_manager/switch_controller")
-        self._move: Any = ActionClient(self._robot_node, Move, "franka_gripper/move")
-        self._drive: Any = ActionClient(self._robot_node, PTPMotion, "action_server/ptp_motion")
-        self._joints: JointState | None = None
-        self._robot_node.create_subscription(
-            JointState, "franka/joint_states", self._on_joints, qos.ROBOT_STATE
-        )
+        self._home = Action(self._robot_node, Homing, "franka_gripper/homing")
+        self._move = Action(self._robot_node, Move, "franka_gripper/move")
+        self._drive = Action(self._robot_node, PTPMotion, "action_server/ptp_motion")
+        self._homed = not p.home_gripper
+        self._input = JointInput(self._robot)
+        self._activity = Activity(p.arm_prefix)
+        self._watchdog = WatchdogStatus()
+        hear = self._robot_node.create_subscription
+        hear(JointState, JOINT_STATES, self._input.take_joints, qos.ROBOT_STATE)
+        hear(ControllerManagerActivity, activity.TOPIC, self._activity.take, qos.STATUS)
+        hear(WatchdogStatus, "watchdog/status", self._on_watchdog, qos.STATUS)
+        self._inbox = Inbox(self._robot_node)
+        self._caller = Caller(self._spin, self._check)
         self._goal_publishers = {
             name: self.create_publisher(PoseStamped, f"objects/{name}/pose", qos.ROBOT_STATE)
             for name in self._task.goals
         }
+        self._prompt = self.create_publisher(String, "~/prompt", qos.STATUS)
         self._offered = [
             self.create_service(ResetEpisode, "reset_episode", self._on_reset),
             self.create_service(Trigger, "~/objects_placed", self._on_placed),
         ]
+        self._answers = self.create_subscription(Bool, "~/answer", self._on_answer, qos.ANSWER)
         self._timer = self.create_timer(GOAL_PERIOD, self._publish_goals)
         self.get_logger().info(f"Begins episodes of {p.task} on {p.robot_type}")
 
     def cleanup(self) -> None:
         if not hasattr(self, "_robot_node"):
             return
-        self._executor.shutdown()
-        self._move.destroy()
-        self._drive.destroy()
         self._robot_node.destroy_node()
         for service in self._offered:
             self.destroy_service(service)
+        self.destroy_subscription(self._answers)
+        for publisher in (self._prompt, *self._goal_publishers.values()):
+            self.destroy_publisher(publisher)
         self.destroy_timer(self._timer)
         del self._robot_node
 
-    def work(self) -> None:
-        self._executor.spin_once(timeout_sec=0.05)
+    def interrupt(self) -> None:
+        self._wake.set()
 
-    def _on_joints(self, message: JointState) -> None:
-        self._joints = message
+    # What comes in.
+
+    def _on_watchdog(self, message: WatchdogStatus) -> None:
+        self._watchdog = message
 
     def _on_placed(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        self._placed.set()
-        response.success = True
+        if self._prompt_shown:
+            self._answer = True
+            response.success = True
+        else:
+            response.message = "nothing was asked for"
+        return response
+
+    def _on_answer(self, message: Bool) -> None:
+        if self._prompt_shown:
+            self._answer = bool(message.data)
+
+    async def _on_reset(
+        self, request: ResetEpisode.Request, response: ResetEpisode.Response
+    ) -> ResetEpisode.Response:
+        """On the executor thread, which goes on with other things while the main thread works."""
+        if request.task not in ("", self._task.name):
+            response.message = (
+                f"this robot runs {self._task.name!r}, not {printable(request.task)!r}"
+            )
+        elif not self.active.is_set():
+            response.message = "the reset node is not active"
+        elif self._busy:
+            response.message = f"another reset is under way: {self._doing}"
+        else:
+            self._busy = True
+            done = Future(executor=self.executor)
+            self._orders.put(Order(request.seed, response, done))
+            self._wake.set()
+            await done
         return response
 
     def _publish_goals(self) -> None:
         for name, message in list(self._goals.items()):
             message.header.stamp = self.get_clock().now().to_msg()
-            if self._joints is not None:
-                message.header.stamp = self._joints.header.stamp  # the robot's own time
+            joints = self._input.joints
+            if joints is not None:  # the robot's own time
+                stamp = message.header.stamp
+                stamp.sec, stamp.nanosec = divmod(joints.stamp, 10**9)
             self._goal_publishers[name].publish(message)
 
-    # The reset, on the main thread; the executor thread waits for it.
+    # The reset, on the main thread.
 
-    def _on_reset(
-        self, request: ResetEpisode.Request, response: ResetEpisode.Response
-    ) -> ResetEpisode.Response:
-        if request.task not in ("", self._task.name):
-            response.message = f"this robot runs {self._task.name!r}, not {request.task[:64]!r}"
-            return response
-        if not self.active.is_set():
-            response.message = "the reset node is not active"
-            return response
-        self._placed.clear()
+    def work(self) -> None:
+        self._spin(0.05)
+        if self._orders.empty():
+            return
+        order = self._orders.get()
         try:
-            start = self._task.start(np.random.default_rng(request.seed))
-            q = start_positions(self._task, start, self.parameters.robot_type)
-            self.on_main_thread(lambda: self._bring_to(start, q))
-        except (ResetFailed, ValueError, UserError) as error:
-            response.message = str(error)
+            self._bring_to_start(order)
+        except (ResetFailed, CallFailed, ValueError, UserError) as error:
+            order.response.message = str(error)
             self.get_logger().error(f"No start: {error}")
-            return response
-        except CancelledError:
-            response.message = "the reset node is stopping"
-            return response
-        assert self._joints is not None
-        response.success = True
-        response.stamp = self._joints.header.stamp
-        return response
+        finally:
+            self._busy = False
+            self._do("nothing")
+            order.done.set_result(None)
+            if self.executor is not None:
+                self.executor.wake()
 
-    def _bring_to(self, start: Start, q: Float64) -> None:
-        self._switch_motion(active=False)
-        self._open_hand(start.gripper_width)
+    def _spin(self, timeout: float) -> None:
+        """Take in a bounded amount of messages; joint states come at 1 kHz."""
+        self._wake.wait(min(timeout, PERIOD))
+        self._wake.clear()
+        self._inbox.receive()
+
+    def _check(self) -> None:
+        """Whether the robot may be moved; asked while anything is waited for."""
+        if not self.active.is_set():
+            raise ResetFailed("the reset node was told to stop")
+        if self._watchdog.state == "tripped":
+            raise ResetFailed(
+                f"the watchdog has stopped the robot: {printable(self._watchdog.reason, 200)}"
+            )
+        stopped = self._activity.stopped_hardware()
+        if stopped:
+            raise ResetFailed(f"the robot has stopped: {', '.join(stopped)} is not active")
+
+    def _do(self, what: str) -> None:
+        self._doing = what
+        self.get_logger().debug(what)
+
+    def _bring_to_start(self, order: Order) -> None:
+        start = self._task.start(np.random.default_rng(order.seed))
+        q = start_positions(self._task, start, self.parameters.robot_type)
+        self._check()
+        self._do("motion controllers off")
+        self._free_the_robot()
+        self._prepare_hand(start.gripper_width)
+        self._do("joint motion to the start")
         self._drive_to(q)
         for name in self._task.goals:
-            self._goals[name] = self._goal_message(start, name)
+            self._goals[name] = _goal(start, name)
         if self._task.objects and self.parameters.ask_operator:
-            self._wait_for_operator()
-        self._switch_motion(active=True)
+            self._ask_operator()
+        joints = self._new_joints()
+        order.response.success = True
+        order.response.stamp.sec, order.response.stamp.nanosec = divmod(joints.stamp, 10**9)
 
-    def _goal_message(self, start: Start, name: str) -> PoseStamped:
-        pose, message = start.objects[name], PoseStamped()
-        message.header.frame_id = "base"
-        p, o = message.pose.position, message.pose.orientation
-        p.x, p.y, p.z = (float(value) for value in pose.position)
-        o.x, o.y, o.z, o.w = (float(value) for value in pose.quaternion)
-        return message
+    def _free_the_robot(self) -> None:
+        """Deactivate whatever moves it: its own motions want it idle."""
+        listed = self._caller.call(self._list, ListControllers.Request()).controller
+        moving = [one.name for one in listed if one.state == "active" and moves(one)]
+        if moving:
+            switch(self._caller, self._switch, [], moving)
 
-    def _wait(self, done: Any, timeout: float, what: str) -> None:
-        deadline = time.monotonic() + timeout
-        while not done():
-            if not self.active.is_set():
-                raise ResetFailed("the reset node was told to stop")
-            if time.monotonic() > deadline:
-                raise ResetFailed(f"{what} within {timeout:g} s")
-            self._executor.spin_once(timeout_sec=0.05)
-
-    def _result(self, future: Future, timeout: float, what: str) -> Any:
-        self._wait(future.done, timeout, f"no answer of {what}")
-        return future.result()
-
-    def _call(self, client: Any, request: object) -> Any:
-        name = client.srv_name
-        self._wait(client.service_is_ready, ANSWER, f"no service {name}")
-        return self._result(client.call_async(request), ANSWER, name)
-
-    def _run(self, client: Any, goal: object, what: str) -> Any:
-        self._wait(client.server_is_ready, ANSWER, f"no action server for {what}")
-        handle = self._result(client.send_goal_async(goal), ANSWER, what)
-        if not handle.accepted:
-            raise ResetFailed(f"{what} was rejected")
-        return self._result(handle.get_result_async(), self.parameters.motion_timeout, what).result
-
-    def _switch_motion(self, active: bool) -> None:
-        name = self.parameters.motion_controller
-        listed = self._call(self._list, ListControllers.Request()).controller
-        states = {controller.name: controller.state for controller in listed}
-        if name not in states:
-            raise ResetFailed(f"controller {name!r} is not loaded; there are {', '.join(states)}")
-        if (states[name] == "active") == active:
-            return
-        request = SwitchController.Request(strictness=SwitchController.Request.STRICT)
-        if active:
-            request.activate_controllers = [name]
-        else:
-            request.deactivate_controllers = [name]
-        answer = self._call(self._switch, request)
-        if not answer.ok:
-            wanted = "activated" if active else "deactivated"
-            raise ResetFailed(f"controller {name!r} could not be {wanted}: {answer.message}")
-
-    def _open_hand(self, width: float) -> None:
+    def _prepare_hand(self, width: float) -> None:
         if not self._task.uses_gripper:
             return
+        if not self._homed:
+            self._do("homing of the hand")
+            done, result = self._hand(self._home, Homing.Goal(), HOMING)
+            if not (done and result.success):
+                raise ResetFailed(f"the hand was not homed: {result.error or 'no reason given'}")
+            self._homed = True
+        self._do("opening of the hand")
         goal = Move.Goal(width=width, speed=HAND.default_speed)
-        result = self._run(self._move, goal, "the gripper's move")
-        if not result.success:
-            raise ResetFailed(f"the hand did not open: {result.error}")
+        done, result = self._hand(self._move, goal, self.parameters.motion_timeout)
+        if not (done and result.success):
+            raise ResetFailed(f"the hand did not open: {result.error or 'no reason given'}")
+
+    def _hand(self, action: Action, goal: object, timeout: float) -> tuple[bool, Any]:
+        try:
+            return action.run(self._caller, goal, timeout)
+        except CallFailed as error:
+            raise ResetFailed(
+                f"{error}; task {self._task.name} needs the Franka Hand (franka.launch.py "
+                "load_gripper:=true)"
+            ) from error
+
+    def _new_joints(self) -> Joints:
+        """A joint state that comes from now on."""
+        before = self._input.joints
+        self._caller.wait(
+            lambda: self._input.joints is not before,
+            STATES,
+            f"no joint state on {self._robot_node.resolve_topic_name(JOINT_STATES)}"
+            + (f" (refused: {self._input.refusal})" if self._input.refusal else ""),
+        )
+        assert self._input.joints is not None
+        return self._input.joints
 
     def _drive_to(self, q: Float64) -> None:
+        """Have the robot drive, and see for ourselves that it arrives.
+
+        What the action says is not relied on: after a goal was cancelled, franka_ros2 reports later
+        ones as ended at once. A goal that is sent while the arm moves keeps the speed of the one
+        before, so that the arm has to stand first.
+        """
+        velocity, timeout = self.parameters.joint_velocity, self.parameters.motion_timeout
+        self._stand(timeout)
         goal = PTPMotion.Goal(
             goal_joint_configuration=q.tolist(),
-            maximum_joint_velocities=[self.parameters.joint_velocity] * 7,
+            maximum_joint_velocities=[velocity] * 7,
             goal_tolerance=ARRIVED,
         )
-        result = self._run(self._drive, goal, "the motion to the start")
-        off = self._off(q)
-        if off > ARRIVED:  # joint states decide: the action's own report is not to be relied on
-            reason = result.error_message or "no reason given"
+        _, result = self._drive.run(self._caller, goal, timeout)
+        off = float(np.abs(self._stand(timeout).q - q).max())
+        if off > ARRIVED:
+            reason = printable(result.error_message, 200) or "no reason given"
             raise ResetFailed(f"the start was not reached: {off:.3f} rad off ({reason})")
 
-    def _off(self, q: Float64) -> float:
-        self._joints = None
-        self._wait(lambda: self._joints is not None, ANSWER, "no joint state")
-        assert self._joints is not None
-        place = dict(zip(self._joints.name, self._joints.position, strict=True))
-        try:
-            measured = np.array([place[name] for name in self._robot.joint_names])
-        except KeyError as error:
-            raise ResetFailed(f"franka/joint_states has no joint {error}") from error
-        return float(np.abs(measured - q).max())
+    def _stand(self, timeout: float) -> Joints:
+        """Wait until the arm has stood for a while; where."""
+        moved = time.monotonic()
 
-    def _wait_for_operator(self) -> None:
+        def standing() -> bool:
+            nonlocal moved
+            joints = self._input.joints
+            if joints is not None and float(np.abs(joints.dq).max()) > AT_REST:
+                moved = time.monotonic()
+            return time.monotonic() - moved > STANDING
+
+        self._new_joints()
+        self._caller.wait(standing, timeout, "the arm did not come to rest")
+        return self._new_joints()
+
+    # The operator.
+
+    def _ask_operator(self) -> None:
+        """Show what is to be done, and wait for the answer."""
         things = ", ".join(box.name for box in self._task.objects)
         service = f"{self.get_fully_qualified_name()}/objects_placed"
-        self.get_logger().info(f"Place {things} on the table, then call {service}")
-        self._wait(
-            self._placed.is_set, self.parameters.operator_timeout, f"nobody called {service}"
+        self._do(f"the operator places {things}")
+        self._answer = None
+        self._show(f"Place {things} on the table")
+        self.get_logger().info(
+            f"Place {things} on the table, then: ros2 service call {service} std_srvs/srv/Trigger "
+            "(or press Enter in: ros2 run sac_actor operator)"
         )
+        try:
+            self._caller.wait(
+                lambda: self._answer is not None,
+                self.parameters.operator_timeout,
+                f"nobody called {service}",
+            )
+        finally:
+            self._show("")
+        if not self._answer:
+            raise ResetFailed(f"the operator could not place {things}")
+
+    def _show(self, prompt: str) -> None:
+        self._prompt_shown = prompt
+        self._prompt.publish(String(data=prompt))
+
+    def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
+        values: dict[str, object] = {
+            "doing": self._doing,
+            "prompt": self._prompt_shown or "none",
+        }
+        if self._prompt_shown:
+            return DiagnosticStatus.WARN, f"waits for the operator: {self._prompt_shown}", values
+        return DiagnosticStatus.OK, self._doing, values
+
+
+def _goal(start: Start, name: str) -> PoseStamped:
+    pose, message = start.objects[name], PoseStamped()
+    message.header.frame_id = "base"
+    p, o = message.pose.position, message.pose.orientation
+    p.x, p.y, p.z = (float(value) for value in pose.position)
+    o.x, o.y, o.z, o.w = (float(value) for value in pose.quaternion)
+    return message
 
 
 def main() -> None:

@@ -57,8 +57,10 @@ class RobotTopics:
         self._object_max_age = int(object_max_age * 1e9)
         self.input = RobotInput(robot, task)
         self.on_time: Callable[[int], None] = lambda stamp: None  # hears of every joint state
-        self._heard = time.monotonic()
-        self._patience = self._heard  # until when nothing is missed yet
+        self._frozen: Joints | None = None  # the newest that was frozen
+        self.on_check: Callable[[], None] = lambda: None  # may raise EpisodeCut while it waits
+        self.heard = time.monotonic()  # when a joint state last came
+        self._patience = self.heard  # until when nothing is missed yet
         options = {"qos_overriding_options": qos.OVERRIDABLE}
         state = qos.ROBOT_STATE
         node.create_subscription(JointState, JOINT_STATES, self._on_joints, state, **options)
@@ -75,7 +77,7 @@ class RobotTopics:
 
     def _on_joints(self, message: JointState) -> None:
         if self.input.take_joints(message):
-            self._heard = time.monotonic()
+            self.heard = time.monotonic()
             assert self.input.joints is not None
             self.on_time(self.input.joints.stamp)
 
@@ -139,11 +141,12 @@ class RobotTopics:
 
     def _check(self, moving: bool) -> None:
         """Raise what stands in the way of going on."""
+        self.on_check()
         self.check_time()
         known = self.input
         now = time.monotonic()
         missed = now > self._patience
-        if missed and now - self._heard > self._state_timeout:
+        if missed and now - self.heard > self._state_timeout:
             topic = self._name(JOINT_STATES)
             why = f"; refused: {known.refusal}" if known.refusal else ""
             raise EpisodeCut(
@@ -154,6 +157,7 @@ class RobotTopics:
         if joints is None:
             return
         if moving and joints.stamp - known.changed > FROZEN_AFTER:
+            self._frozen = joints
             raise EpisodeCut(
                 f"joint states are frozen: fresh stamps and the same values for "
                 f"{(joints.stamp - known.changed) / 1e9:.1f} s although the robot should move"
@@ -163,8 +167,13 @@ class RobotTopics:
             raise EpisodeCut(f"no tool pose on {topic}: is franka_robot_state_broadcaster active?")
 
     def begin(self) -> None:
-        """A new episode: what was still is allowed to have been still."""
-        self._heard = time.monotonic()
+        """A new episode: what was still is allowed to have been still, but not to be frozen."""
+        frozen, joints = self._frozen, self.input.joints
+        if frozen is not None and joints is not None:
+            if (joints.q == frozen.q).all() and (joints.dq == frozen.dq).all():
+                raise EpisodeCut("joint states are frozen still: not a value has changed")
+            self._frozen = None
+        self.heard = time.monotonic()
         if self.input.joints is not None:
             self.input.changed = self.input.joints.stamp
 

@@ -111,7 +111,7 @@ def test_the_pace_holds_on_average_and_does_not_catch_up_after_a_long_delay(
     assert now[0] - before == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize(("known", "kept"), [(True, [0, 0, 1]), (False, [0, 0])])
+@pytest.mark.parametrize(("known", "kept"), [(True, [0, 0, 1]), (False, [0, 1])])
 def test_a_cut_episode_ends_truncated_with_what_is_known_of_its_last_step(
     known: bool, kept: list[int]
 ) -> None:

@@ -21,6 +21,7 @@ PARAMETERS: Parameters = {
     "eval_episodes": (int, "Episodes of one evaluation"),
     "robot_type": (str, "Arm: fr3 or fer"),
     "command": (str, "cartesian_impedance, joint_trajectory or joint_velocity"),
+    "recovery": (str, "After a fault of the robot: automatic, acknowledge or manual"),
 }
 # What actors in namespaces of their own share with the learner.
 SHARED_TOPICS = ("transitions", "transitions_ack", "policy", "learner/status", "actor/status")

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
-from ament_index_python.packages import get_package_prefix
 from launch.actions import IncludeLaunchDescription, LogInfo, Shutdown
 from launch.events.process import ProcessExited
 from launch.launch_description_sources import PythonLaunchDescriptionSource
@@ -26,6 +25,8 @@ from sac_bringup.arguments import is_true, value
 from sac_bringup.restart import restarted
 
 OLDEST = (3, 4)  # of franka_bringup: earlier ones have other launch arguments
+# On a robot an actor does nothing without a watchdog, whose status comes five times a second.
+GUARDED = {"watchdog_timeout": 2.0}
 # What a motion controller is a plugin of, and how one gets it.
 PLUGINS = {
     "cartesian_impedance": ("crisp_controllers", "build it from source (docs/real_robot.md)"),
@@ -63,6 +64,8 @@ ARGUMENTS = {
         "",
         "Load and collision thresholds; empty = config/robot_setup.yaml",
     ),
+    "robot_reset_params_file": ("", "Motions to a start; empty = config/robot_reset.yaml"),
+    "watchdog_params_file": ("", "The watchdog's limits; empty = config/watchdog.yaml"),
 }
 
 
@@ -79,7 +82,7 @@ def robot(
     """
     is_fake = is_true(context, "use_fake_hardware")
     _check(context, command, is_fake)
-    moving = [robot_reset(context, task, command), *then]
+    moving = [robot_reset(context, task), *then]
     ready = moving if is_fake else [robot_setup(context, moving)]
     return [
         *([LogInfo(msg=NOT_IN_FAKE_HARDWARE)] if is_fake else []),
@@ -101,11 +104,6 @@ def _check(context: LaunchContext, command: str, is_fake: bool) -> None:
         raise RuntimeError(
             f"franka_bringup is {version}: expected {OLDEST[0]}.{OLDEST[1]}.0 or newer, whose "
             "launch arguments and recovery this needs; update franka_ros2"
-        )
-    if not Path(get_package_prefix("sac_actor"), "lib", "sac_actor", "watchdog").exists():
-        raise RuntimeError(
-            "sac_actor has no watchdog in this version, and without one no robot is moved: "
-            "sim_train.launch.py, or deploy.launch.py sim:=true, do without"
         )
     if command not in PLUGINS:
         raise RuntimeError(f"command: expected one of {', '.join(PLUGINS)}, got {command!r}")
@@ -193,6 +191,7 @@ def watchdog(context: LaunchContext, command: str, actor_id: str) -> Node:
         output="screen",
         ros_arguments=security.enclave("watchdog"),
         parameters=[
+            _settings(context, "watchdog"),
             {
                 "robot_type": value(context, "robot_type"),
                 "command": command,
@@ -211,8 +210,8 @@ def named_arm(context: LaunchContext) -> dict[str, str]:
     return {"arm_prefix": prefix} if prefix else {}
 
 
-def robot_reset(context: LaunchContext, task: str, command: str) -> Node:
-    """Begins the episodes: arm to its start, hand open, objects placed, controller active."""
+def robot_reset(context: LaunchContext, task: str) -> Node:
+    """Begins the episodes: arm to its start, hand open, objects placed."""
     return Node(
         package="sac_actor",
         executable="robot_reset",
@@ -221,13 +220,13 @@ def robot_reset(context: LaunchContext, task: str, command: str) -> Node:
         output="screen",
         ros_arguments=security.enclave("robot_reset"),
         parameters=[
+            _settings(context, "robot_reset"),
             {
                 "task": task,
                 "robot_type": value(context, "robot_type"),
-                "motion_controller": f"{command}_controller",
                 "ask_operator": is_true(context, "ask_operator"),
                 **named_arm(context),
-            }
+            },
         ],
         **restarted(),
     )

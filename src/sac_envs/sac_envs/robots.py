@@ -60,7 +60,7 @@ class Robot:
     conservative_velocity: Float64
     cartesian_velocity_max: tuple[float, float]  # m/s, rad/s
     links: tuple[Inertial, ...]  # 0 (base) to 7
-    arm_prefix: str = ""  # before every name of this arm, one of several
+    arm_prefix: str = ""  # before every name of this arm, one of several, and an underscore
 
     def prefixed(self, arm_prefix: str) -> Robot:
         """The same arm under names that begin with `arm_prefix`."""
@@ -69,7 +69,8 @@ class Robot:
     @property
     def name(self) -> str:
         """What the names of joints and links begin with."""
-        return f"{self.arm_prefix}{self.robot_type}"
+        prefix = f"{self.arm_prefix}_" if self.arm_prefix else ""
+        return f"{prefix}{self.robot_type}"
 
     @property
     def joint_names(self) -> tuple[str, ...]:

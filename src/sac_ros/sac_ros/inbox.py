@@ -72,12 +72,12 @@ class Inbox:
         """End `wait`, now or the next time."""
         self._guard.trigger_guard_condition()
 
-    def receive(self) -> int:
-        """Give what has arrived to its callbacks, `MOST` messages each; how many there were."""
+    def receive(self, most: int = MOST) -> int:
+        """Give what has arrived to its callbacks, `most` messages each; how many there were."""
         count = 0
         for subscription in self._subscriptions:
             take, kind = subscription.handle.take_message, subscription.msg_type
-            for _ in range(MOST):
+            for _ in range(most):
                 taken = take(kind, subscription.raw)
                 if taken is None:
                     break

@@ -39,6 +39,18 @@ ROBOT_COMMAND = QoSProfile(
     durability=DurabilityPolicy.VOLATILE,
     lifespan=Duration(seconds=0.5),
 )
+WATCHED = 128  # messages of a flood that a watchdog counts at a time
+# A watchdog counts commands and hears actors without holding up whoever sends them.
+WATCHED_COMMANDS = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=WATCHED,
+    reliability=ReliabilityPolicy.BEST_EFFORT,
+    durability=DurabilityPolicy.VOLATILE,
+)
+WATCHED_STATUS = WATCHED_COMMANDS
+EMERGENCY_STOP = (_reliable(10, DurabilityPolicy.VOLATILE), WATCHED_COMMANDS)
+# What an operator says to a prompt.
+ANSWER = _reliable(1, DurabilityPolicy.VOLATILE)
 # A person's wish counts now or never, as a command does.
 TELEOP_ACTION = ROBOT_COMMAND
 # Drivers publish reliably or not; only the newest deflection matters, but every press of a button.

@@ -67,28 +67,17 @@ class PoseInput:
         return self.stamp + max(self.period, 1) <= now + SAME_INSTANT
 
 
-class RobotInput:
-    """The newest joint state, tool pose, gripper width and object poses of a robot and its task."""
+class JointInput:
+    """The newest joint state of a robot."""
 
-    def __init__(self, robot: Robot, task: Task) -> None:
+    def __init__(self, robot: Robot) -> None:
         self._robot = robot
         self.joints: Joints | None = None
         self.changed = 0  # stamp (ns) of the last joint state that differed from the one before
         self.went_back = False  # a stamp was over a second older than the one before
-        self.width: float | None = None  # m; None: not known yet
-        self.tool = PoseInput(TOOL_POSE)
-        self.objects = {
-            name: PoseInput(f"objects/{name}/pose")
-            for name in (*(box.name for box in task.objects), *task.goals)
-        }
         self.refused = 0  # malformed messages
         self.refusal = ""  # what was wrong with the newest of them
         self._order: tuple[Sequence[str], list[int]] = ((), [])
-
-    @property
-    def poses(self) -> tuple[PoseInput, ...]:
-        """Everything whose pose is needed: the tool and the objects."""
-        return (self.tool, *self.objects.values())
 
     def _refuse(self, reason: str) -> None:
         self.refused += 1
@@ -134,6 +123,24 @@ class RobotInput:
             except KeyError:
                 return None
         return self._order[1]
+
+
+class RobotInput(JointInput):
+    """The newest joint state, tool pose, gripper width and object poses of a robot and its task."""
+
+    def __init__(self, robot: Robot, task: Task) -> None:
+        super().__init__(robot)
+        self.width: float | None = None  # m; None: not known yet
+        self.tool = PoseInput(TOOL_POSE)
+        self.objects = {
+            name: PoseInput(f"objects/{name}/pose")
+            for name in (*(box.name for box in task.objects), *task.goals)
+        }
+
+    @property
+    def poses(self) -> tuple[PoseInput, ...]:
+        """Everything whose pose is needed: the tool and the objects."""
+        return (self.tool, *self.objects.values())
 
     def take_gripper(self, message: JointState) -> None:
         """Keep the width between the fingers, unless the message is malformed."""
