@@ -46,9 +46,6 @@ ALL = [*BROADCASTERS, CARTESIAN]
 LIMITS = ("command_timeout:=10.0", "state_timeout:=10.0", "frozen_timeout:=5.0")
 PATIENT = "state_timeout:=5.0"
 
-ASKING = (PATIENT, LONG, "reward_from:=human")
-AUTOMATIC = (PATIENT, "recovery:=automatic", "max_episode_steps:=20", "max_strikes:=100")
-
 
 @pytest.fixture(scope="module")
 def simulation(start_once: Start) -> Program:
@@ -117,24 +114,12 @@ def scene(acting: Program, observer: Node) -> Iterator[Scene]:
     made.close()
 
 
-@pytest.fixture
-def own(start: Start, guard: Program, observer: Node) -> Iterator[Any]:
-    """A scene whose actor ends with the test."""
-    scenes: list[Scene] = []
-
-    def make(*parameters: str) -> Scene:
-        scenes.append(Scene(observer, actor(start, PATIENT, *parameters)))
-        return scenes[-1]
-
-    yield make
-    for one in scenes:
-        one.actor.end()
-        one.close()
-        one.status.stop_motion()
+def acts_as(name: str, *parameters: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("acting", [(PATIENT, *parameters)], indirect=True, ids=[name])
 
 
-asking = pytest.mark.parametrize("acting", [ASKING], indirect=True, ids=["asking"])
-automatic = pytest.mark.parametrize("acting", [AUTOMATIC], indirect=True, ids=["automatic"])
+asking = acts_as("asking", LONG, "reward_from:=human")
+automatic = acts_as("automatic", "recovery:=automatic", "max_episode_steps:=20", "max_strikes:=100")
 
 
 # Reflexes.
@@ -212,42 +197,44 @@ def test_when_recovery_is_automatic_it_goes_on_once_the_user_stop_is_released(
     scene.acts()
 
 
+# Rows wait for the end: nothing but the last of an episode can be truncated.
+@acts_as(
+    "thrice", LONG, "reward_from:=human", "recovery:=automatic", "max_strikes:=2",
+    "flush_period:=5000",
+)  # fmt: skip
 def test_a_transition_that_a_fault_cuts_is_truncated_and_a_person_asked_after_too_many_strikes(
-    own: Any,
+    scene: Scene,
 ) -> None:
-    # Rows wait for the end: nothing but the last of an episode can be truncated.
-    robot = own("recovery:=automatic", "max_strikes:=2", "flush_period:=5000", LONG,
-                "reward_from:=human")  # fmt: skip
     truncated: dict[int, int] = {}  # by sequence number: what is not acknowledged comes again
 
     def take(batch: TransitionBatch) -> None:
         truncated.update(enumerate(batch.truncated, start=batch.first_sequence))
 
-    robot.node.create_subscription(TransitionBatch, "sac/transitions", take, qos.TRANSITIONS)
+    scene.node.create_subscription(TransitionBatch, "sac/transitions", take, qos.TRANSITIONS)
     for strike in (1, 2):
-        inject(robot.node, "fault", "reflex")
-        robot.recovered(strike)
-        assert robot.acts().strikes == strike
-    inject(robot.node, "fault", "reflex")
-    robot.until("waiting", "2 recoveries and no whole episode since")
-    assert acknowledge(robot.node)[0]
-    robot.recovered(3)
-    assert robot.acts().strikes == 1
-    robot.actor.process.send_signal(signal.SIGINT)
-    spin_until(robot.node, lambda: robot.actor.process.poll() is not None, 60.0, "the end")
+        inject(scene.node, "fault", "reflex")
+        scene.recovered(strike)
+        assert scene.acts().strikes == strike
+    inject(scene.node, "fault", "reflex")
+    scene.until("waiting", "2 recoveries and no whole episode since")
+    assert acknowledge(scene.node)[0]
+    scene.recovered(3)
+    assert scene.acts().strikes == 1
+    scene.actor.process.send_signal(signal.SIGINT)
+    spin_until(scene.node, lambda: scene.actor.process.poll() is not None, 60.0, "the end")
     # The faults', and that of the end.
     assert len(truncated) > 15
     assert sum(truncated.values()) == 4
     assert truncated[max(truncated)] == 1
 
 
-def test_with_manual_recovery_a_person_recovers_and_says_so(own: Any) -> None:
-    robot = own("recovery:=manual")
-    inject(robot.node, "fault", "reflex")
-    robot.until("waiting", "recovery is manual: bring it back")
-    assert robot.recorder.tape().recoveries == []
-    bring_back(robot.node)
-    assert robot.watch.acts_again().recoveries == 0
+@acts_as("manual", LONG, "recovery:=manual")
+def test_with_manual_recovery_a_person_recovers_and_says_so(scene: Scene) -> None:
+    inject(scene.node, "fault", "reflex")
+    scene.until("waiting", "recovery is manual: bring it back")
+    assert scene.recorder.tape().recoveries == []
+    bring_back(scene.node)
+    assert scene.watch.acts_again().recoveries == 0
 
 
 # What a person does.
@@ -374,22 +361,21 @@ def test_an_object_that_is_not_seen_any_more_stops_the_episode_visibly(scene: Sc
     scene.acts()
 
 
+@acts_as("watched", LONG, "reward_from:=human", "watchdog_timeout:=3.0")
 def test_an_actor_that_needs_a_watchdog_does_nothing_without_one(
-    start: Start, guard: Program, observer: Node
+    scene: Scene, guard: Program
 ) -> None:
     process = process_of(guard)
     process.send_signal(signal.SIGSTOP)
     try:
-        program = actor(start, PATIENT, LONG, "watchdog_timeout:=3.0")
-        program.wait_for("Episode stopped: no watchdog on /watchdog/status for 3 s: start it")
-        assert controllers(observer)[CARTESIAN] == "inactive"
-        process.send_signal(signal.SIGCONT)
-        watch = Watch(observer)
-        watch.steps_beyond(5)
-        process.send_signal(signal.SIGSTOP)
-        watch.until(lambda s: s.state == "fault" and "no watchdog" in s.fault, "it stops again")
+        scene.says("Episode stopped: no watchdog on /watchdog/status for 3 s: start it")
+        scene.until("fault", "no watchdog")
         spin_until(
-            observer, lambda: controllers(observer)[CARTESIAN] == "inactive", 60.0, "inactive"
+            scene.node,
+            lambda: controllers(scene.node)[CARTESIAN] == "inactive",
+            60.0,
+            "the motion controller is inactive",
         )
     finally:
         process.send_signal(signal.SIGCONT)
+    scene.watch.acts_again()
