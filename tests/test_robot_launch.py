@@ -451,8 +451,9 @@ def test_the_robots_pc_trains_and_its_watchdog_watches(
 ) -> None:
     limits = tmp_path / "watchdog.yaml"
     # The simulated robot counts its own time, which is no clock to measure a delay with, and its
-    # controller is active until the spawner comes.
+    # controller is active until the spawner comes. A loaded machine keeps the other limits.
     own = settings("watchdog") | {"max_state_latency": 0.0, "first_command_timeout": 60.0}
+    own |= {"state_timeout": 10.0, "command_timeout": 10.0, "actor_timeout": 60.0}
     limits.write_text(yaml.safe_dump({"/**": {"ros__parameters": own}}))
     statuses: list[ActorStatus] = []
     watched: list[WatchdogStatus] = []

@@ -212,6 +212,7 @@ class FrankaEnvironment:
             raise Interrupted
 
     def _give_back(self) -> None:
+        self.commands.silence()  # nothing to a controller that is not ours any more
         error = self.control.give_back(self._last_calls)
         if error:
             self._robot_node.get_logger().error(
