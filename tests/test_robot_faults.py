@@ -134,6 +134,7 @@ def test_after_a_reflex_no_command_goes_out_until_the_robot_is_back_in_three_ste
     scene.says(r"Episode stopped: the robot has stopped \(FrankaHardwareInterface is")
     scene.says("Recovered in")
     scene.says("Acting again")
+    scene.recovered()
     status = scene.acts()
     tape = scene.recorder.tape()
     stopped = tape.when(HARDWARE, "unconfigured")
