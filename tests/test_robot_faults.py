@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from ears import Ear
+from geometry_msgs.msg import PoseStamped
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from robots import (
@@ -358,6 +359,17 @@ def test_an_object_that_is_not_seen_any_more_stops_the_episode_visibly(scene: Sc
         scene.node, lambda: any("objects/target/pose" in m for m in messages), 60.0, "diagnostics"
     )
     assert controllers(scene.node)[CARTESIAN] == "inactive"
+    # Nor is it found where another frame has it.
+    elsewhere = PoseStamped()
+    elsewhere.header.frame_id = "camera"
+    elsewhere.pose.orientation.w = 1.0
+    publisher = scene.node.create_publisher(PoseStamped, "objects/target/pose", RELIABLE)
+
+    def noticed() -> bool:
+        publisher.publish(elsewhere)
+        return "refused: frame 'camera', expected base or fr3_link0" in scene.watch.status.fault
+
+    spin_until(scene.node, noticed, 60.0, "the frame is refused")
     inject(scene.node, "drop_object_poses", False)
     scene.acts()
 

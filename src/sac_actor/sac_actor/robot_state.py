@@ -108,13 +108,14 @@ class RobotTopics:
         joints = known.joints
         assert joints is not None
         for pose in known.objects.values():
+            why = f"; refused: {pose.refusal}" if pose.refusal else ""
             if pose.stamp < 0:
-                raise EpisodeCut(f"no pose on {self._name(pose.topic)}")
+                raise EpisodeCut(f"no pose on {self._name(pose.topic)}{why}")
             age = joints.stamp - pose.stamp
             if age > self._object_max_age:
                 raise EpisodeCut(
                     f"the pose on {self._name(pose.topic)} is {age / 1e9:.2f} s old: expected at "
-                    f"most {self._object_max_age / 1e9:g} s"
+                    f"most {self._object_max_age / 1e9:g} s{why}"
                 )
         if known.width is None and self._task.uses_gripper:
             raise EpisodeCut(f"no width on {self._name(GRIPPER_JOINT_STATES)}")

@@ -68,6 +68,7 @@ def joints(position: Iterable[float], names: Iterable[str]) -> JointState:
 
 def pose(position: Iterable[float], quaternion: Iterable[float]) -> PoseStamped:
     message = PoseStamped()
+    message.header.frame_id = "base"
     for axis, value in zip("xyz", position, strict=True):
         setattr(message.pose.position, axis, float(value))
     for axis, value in zip("xyzw", quaternion, strict=True):

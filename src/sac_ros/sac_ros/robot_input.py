@@ -16,9 +16,11 @@ from sensor_msgs.msg import JointState
 from sac_envs.kinematics import forward, quaternion_to_rotation
 from sac_envs.robots import Float64, Robot
 from sac_envs.task import Pose, RobotState, Task
+from sac_ros.codecs import printable
 
 SAME_INSTANT = 1_000_000  # ns by which stamps of the same instant may differ
 
+BASE = "base"  # frame of poses
 # Topics, relative to the robot's namespace.
 JOINT_STATES = "franka/joint_states"
 GRIPPER_JOINT_STATES = "franka_gripper/joint_states"
@@ -40,15 +42,20 @@ class Joints:
 
 
 class PoseInput:
-    """The newest pose of a topic, checked; a message that is malformed is counted and left out."""
+    """The newest pose of a topic, checked; a message that is malformed is counted and left out.
 
-    def __init__(self, topic: str) -> None:
+    `frames`: those that a pose may be in, all of them the same one; none: any.
+    """
+
+    def __init__(self, topic: str, frames: tuple[str, ...] = ()) -> None:
         self.topic = topic
+        self._frames = frames
         self.stamp = -1
         self.period = 0  # ns between the last two stamps
         self.position: Float64 = np.zeros(3)
         self.quaternion: Float64 = np.array([0.0, 0.0, 0.0, 1.0])
         self.refused = 0
+        self.refusal = ""  # what was wrong with the newest of them
 
     def take(self, message: PoseStamped) -> None:
         """Keep a message, unless it is malformed."""
@@ -57,6 +64,12 @@ class PoseInput:
         norm = float(pose[3:] @ pose[3:])
         if not (np.isfinite(pose).all() and 0.9 < norm < 1.1):
             self.refused += 1
+            self.refusal = "values that are no pose"
+            return
+        frame = message.header.frame_id
+        if self._frames and frame not in self._frames:
+            self.refused += 1
+            self.refusal = f"frame {printable(frame)!r}, expected {' or '.join(self._frames)}"
             return
         stamp = nanoseconds(message.header.stamp)
         self.period, self.stamp = stamp - self.stamp, stamp
@@ -132,8 +145,9 @@ class RobotInput(JointInput):
         super().__init__(robot)
         self.width: float | None = None  # m; None: not known yet
         self.tool = PoseInput(TOOL_POSE)
+        frames = (BASE, f"{robot.name}_link0")  # two names of one frame
         self.objects = {
-            name: PoseInput(f"objects/{name}/pose")
+            name: PoseInput(f"objects/{name}/pose", frames)
             for name in (*(box.name for box in task.objects), *task.goals)
         }
 
