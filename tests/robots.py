@@ -150,6 +150,18 @@ class Guard(Newest):
         """Clear it as soon as that is possible."""
         spin_until(self.node, lambda: self.ask("clear")[0], 60.0, "cleared")
 
+    def until_commanded(self) -> None:
+        """Wait until it watches, and has heard a command since: from then on commands must come."""
+        since = Time.from_msg(self.until_state("watching").header.stamp)
+
+        def heard(status: Any) -> bool:
+            if status.state != "watching" or status.command_rate == 0.0:
+                return False
+            ago = Duration(seconds=status.command_age)
+            return bool(Time.from_msg(status.header.stamp) - ago > since)
+
+        self.until(heard, "a command since it watches")
+
     def until_later(self, seconds: float) -> None:
         """Let time pass in which nothing is to happen, by the watchdog's own stamps."""
         begin = Time.from_msg(self.status.header.stamp)

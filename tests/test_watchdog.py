@@ -126,7 +126,7 @@ def test_it_holds_when_the_actor_is_stopped_and_when_it_is_killed(
 ) -> None:
     program, watch = actor(start, *STEADY), Watch(status.node)
     watch.steps_beyond(5)
-    status.until_state("watching")
+    status.until_commanded()
     process = process_of(program)
     for end in (signal.SIGSTOP, signal.SIGKILL):
         before = len(guard.lines)
@@ -144,7 +144,7 @@ def test_it_holds_when_the_actor_is_stopped_and_when_it_is_killed(
         assert {controllers(status.node)[c] for c in BROADCASTERS} == {"active"}
         status.clear()
         watch.acts_again()
-        status.until_state("watching")
+        status.until_commanded()
     status.clear()
     status.until_state("waiting")
 
