@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import random
+import socket
 import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
+
+_RESERVED: list[socket.socket] = []
 
 
 def machine(threads: int | Sequence[int] | None = None) -> dict[str, Any]:
@@ -58,11 +61,21 @@ def median_ratio(rates: Sequence[float], others: Sequence[float]) -> float:
 
 
 def free_domain() -> int:
-    """A ROS domain none of whose ports is in use here; up to 101 they are below the ephemeral."""
+    """A ROS domain that nobody here is in, this process's own until it ends."""
     lines = Path("/proc/net/udp").read_text().splitlines()[1:]
     ports = {int(line.split()[1].rpartition(":")[2], 16) for line in lines}
     taken = {(port - 7400) // 250 for port in ports}
-    return random.SystemRandom().choice([number for number in range(1, 102) if number not in taken])
+    free = [number for number in range(1, 102) if number not in taken]  # below the ephemeral ports
+    for number in random.SystemRandom().sample(free, len(free)):
+        port = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            port.bind(("127.0.0.1", 7400 + 250 * number + 249))  # the domain's last, used by nobody
+        except OSError:  # another run has just drawn this domain
+            port.close()
+            continue
+        _RESERVED.append(port)
+        return number
+    fail("every ROS domain from 1 to 101 is in use on this machine; end what runs there")
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -48,7 +48,7 @@ class Ear:
         return heard[-1].message
 
 
-def wait_until(condition: Callable[[], bool], what: str, timeout: float = 20.0) -> None:
+def wait_until(condition: Callable[[], bool], what: str, timeout: float = 60.0) -> None:
     """Look at a condition that other threads and discovery make true."""
     deadline = time.monotonic() + timeout
     while not condition():
