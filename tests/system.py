@@ -132,7 +132,7 @@ def call(node: Node, kind: type, name: str, request: object) -> object:
     resolved = node.resolve_service_name(name)
     known = (c for c in node.clients if c.srv_type is kind and c.service_name == resolved)
     client = next(known, None) or node.create_client(kind, name)
-    assert client.wait_for_service(timeout_sec=30.0), f"no service {name}"
+    assert client.wait_for_service(timeout_sec=60.0), f"no service {name}"
     future = client.call_async(request)
-    spin_until(node, future.done, 30.0, name)
+    spin_until(node, future.done, 60.0, name)
     return future.result()

@@ -267,7 +267,7 @@ def test_on_a_full_disk_training_goes_on_and_when_there_is_room_again_nothing_is
     for process in processes(program):  # no file may grow, which is what a full disk does
         limits[process.pid] = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (4096, limits[process.pid][1]))
-    spin_until(observer, lambda: bool(statuses.learner.fault), 30.0, "the status says so")
+    spin_until(observer, lambda: bool(statuses.learner.fault), 60.0, "the status says so")
     assert "cannot be written" in statuses.learner.fault
     step, transitions = statuses.learner.step, statuses.learner.transitions
     spin_until(observer, lambda: statuses.learner.step > step + 50, 120.0, "training goes on")
@@ -276,7 +276,7 @@ def test_on_a_full_disk_training_goes_on_and_when_there_is_room_again_nothing_is
     for pid, limit in limits.items():
         resource.prlimit(pid, resource.RLIMIT_FSIZE, limit)
     program.wait_for("The replay file can be written again")
-    spin_until(observer, lambda: not statuses.learner.fault, 30.0, "the status says so")
+    spin_until(observer, lambda: not statuses.learner.fault, 60.0, "the status says so")
     statuses.train_on()
     assert acting.interrupt() == 0
     made = acting.wait_for(r"Stopped after (\d+) steps and \d+ episodes$")

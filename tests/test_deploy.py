@@ -68,7 +68,7 @@ def test_an_exported_policy_acts_in_simulation_without_a_learner_and_without_pyt
     (actor,) = [p for p in program.descendants() if p.cmdline()[1:2] and "actor" in p.name()]
     assert "torch" not in Path(f"/proc/{actor.pid}/maps").read_text()
     acting = lambda: [one for one in statuses if one.state == "policy"]  # noqa: E731
-    spin_until(observer, lambda: bool(acting()) and len(ended) > 5, 30.0, "its status")
+    spin_until(observer, lambda: bool(acting()) and len(ended) > 5, 60.0, "its status")
     status = acting()[-1]
     assert (status.policy_version, status.queued) == (1431, 0)
     assert (status.learner_connected, status.dropped, status.evaluations) == (False, 0, 0)

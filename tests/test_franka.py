@@ -88,7 +88,7 @@ def test_where_time_goes_on_velocities_are_streamed_between_ticks_and_end_at_zer
     assert len(velocities) > 5 * steps
     assert max(abs(value) for sent in velocities for value in sent) > 0.02
     assert program.interrupt() == 0
-    spin_until(observer, lambda: velocities[-1] == [0.0] * 7, 10.0, "the last velocity is zero")
+    spin_until(observer, lambda: velocities[-1] == [0.0] * 7, 60.0, "the last velocity is zero")
     assert "Robot stopped" not in simulation.output
     assert "nanobind" not in program.output
 
@@ -194,19 +194,3 @@ def test_a_task_that_does_not_exist_is_one_line_with_those_that_do(start: Start)
     assert program.wait() == 1
     assert re.search(r"no task 'juggle'; there are: reach, pick_cube", program.output)
     assert "Traceback" not in program.output
-
-
-def test_the_robots_own_reset_begins_episodes_with_nothing_but_its_interface(
-    start: Start, observer: Node
-) -> None:
-    bridge(start, remap="reset_episode:=sim/reset_episode")
-    reset = start(
-        "ros2", "run", "sac_actor", "robot_reset", "--ros-args", "-p", "task:=reach",
-        "-p", "joint_velocity:=1.0",
-    )  # fmt: skip
-    reset.wait_for("Begins episodes of reach")
-    program = actor(start)
-    status = Watch(observer).until(lambda s: s.episodes >= 2, "two episodes")
-    assert status.steps >= 2
-    assert "No start" not in reset.output
-    assert program.process.poll() is None

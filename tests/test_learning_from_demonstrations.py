@@ -128,27 +128,29 @@ class Peer:
 def test_demonstrations_wait_for_three_hundred_transitions_of_actors_and_are_half_of_a_batch(
     start: Start, observer: Node, tmp_path: Path
 ) -> None:
-    path, peer = demonstrations(tmp_path), Peer(observer)
+    mine, yours = (demonstrations(tmp_path / name) for name in ("mine", "yours"))
+    peer = Peer(observer)
     program = gym_train(
         start, "env_id:=Pendulum-v1", "run_name:=shown", "step_rate:=100.0", "eval_period:=0",
-        f"preload_rlds_path:={path}",
+        f"preload_rlds_path:={mine}:{yours}",
     )  # fmt: skip
-    program.wait_for(
-        rf"{LOG}Preloaded 4 episodes \(0 successful\) of {path}: 200 transitions, 0 terminal, "
-        r"4 truncated, 0 dropped, in \d"
-    )
+    for path in (mine, yours):
+        program.wait_for(
+            rf"{LOG}Preloaded 4 episodes \(0 successful\) of {path}: 200 transitions, 0 terminal, "
+            r"4 truncated, 0 dropped, in \d"
+        )
     program.wait_for(rf"{LOG}3 observations, 1 actions \(from the demonstrations\)")
     for count in range(31, 302, 30):
         program.wait_for(rf"{LOG}Filling up replay buffer: {count}/300$")
     program.wait_for(rf"{LOG}Sent initial policy to actors$")
     assert program.output.index("271/300") < program.output.index("Sent initial policy")
-    peer.until("half of a batch", state="training", demonstrations=200, demo_ratio=0.5)
+    peer.until("half of a batch", state="training", demonstrations=400, demo_ratio=0.5)
     assert peer.status.transitions == peer.status.replay_size >= 301
     assert (peer.status.human_steps, peer.status.human_share) == (0, 0.0)
     program.wait_for(rf"{LOG}step \d")
     assert program.interrupt() == 0
     with (tmp_path / "runs/shown/metrics.csv").open() as file:
-        assert {row["demonstrations"] for row in csv.DictReader(file)} == {"200"}
+        assert {row["demonstrations"] for row in csv.DictReader(file)} == {"400"}
 
 
 def test_what_a_person_did_outlives_a_killed_learner_in_both_buffers(
@@ -198,8 +200,10 @@ def test_a_person_who_takes_over_is_seen_and_learnt_from(
     spin_until(observer, lambda: not statuses[-1].human_acts, 60.0, "the policy acts again")
     spin_until(observer, lambda: peer.status.state == "training", 60.0, "training")
     assert acting.interrupt() == 0
-    steps = statuses[-1].human_steps
-    peer.until("all steps of the person", human_steps=steps, demonstrations=steps)
+    made = int(acting.wait_for(r"Stopped after (\d+) steps")[1])
+    peer.until("all that was made", transitions=made)
+    steps = peer.status.human_steps
+    assert steps == peer.status.demonstrations >= statuses[-1].human_steps
     assert peer.status.demo_ratio == 0.5
     assert 0.0 < peer.status.human_share < 1.0
     program.wait_for(rf"{LOG}step \d.*, \d+% of the steps a person's")

@@ -167,7 +167,7 @@ def test_what_is_installed_starts_with_its_layout(
     )
     status = observer.create_publisher(ActorStatus, "/sac/actor/status", qos.STATUS)
     status.publish(ActorStatus(actor_id="sac_actor_7", fault="the cube is lost"))
-    spin_until(observer, lambda: any(m.markers for m in said), 30.0, "text for rviz")
+    spin_until(observer, lambda: any(m.markers for m in said), 60.0, "text for rviz")
     (text,) = next(m.markers for m in said if m.markers)
     assert "actor sac_actor_7" in text.text
     assert "FAULT: the cube is lost" in " ".join(text.text.split())

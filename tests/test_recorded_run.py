@@ -75,7 +75,7 @@ def recorded(start: Start, observer: Node, folder: Path, *acting: str) -> tuple[
     recorder = start("ros2", "run", "sac_demos", "recorder", "--ros-args", *given)
     spin_until(observer, lambda: recorder.process.poll() is not None, 90.0, "three episodes")
     assert recorder.wait() == 0, recorder.output
-    spin_until(observer, lambda: actor.process.poll() is not None, 30.0, "the actor's end")
+    spin_until(observer, lambda: actor.process.poll() is not None, 60.0, "the actor's end")
     assert actor.wait() == 0, actor.output
     return folder, ear
 

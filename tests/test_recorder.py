@@ -213,7 +213,7 @@ def killed(start: Start, teller: Teller, folder: Path) -> tuple[float, list[int]
     teller.start()
     teller.step()
     timer = teller.node.create_timer(0.01, tick)
-    spin_until(teller.node, lambda: len(published) >= 100, 20.0, "100 messages")
+    spin_until(teller.node, lambda: len(published) >= 100, 60.0, "100 messages")
     recorders = [
         one
         for one in psutil.Process(program.process.pid).children(recursive=True)

@@ -123,7 +123,7 @@ def test_a_killed_simulation_comes_back_and_its_actor_acts_again(
     actor = process_of(program, "actor")
     process_of(program, "franka_sim_bridge").kill()
     program.wait_for("franka_sim_bridge-1 was killed by SIGKILL: starting it again")
-    spin_until(observer, lambda: statuses.actor.state == "fault", 30.0, "the actor notices")
+    spin_until(observer, lambda: statuses.actor.state == "fault", 60.0, "the actor notices")
     steps = statuses.actor.steps
     spin_until(observer, lambda: statuses.actor.steps > steps, 120.0, "the actor acts again")
     assert actor == process_of(program, "actor")

@@ -475,7 +475,7 @@ def test_the_robots_pc_trains_and_its_watchdog_watches(
     assert watched[-1].trips == 0
     stop = call(observer, Trigger, "/sac_watchdog/stop", Trigger.Request())
     assert stop.success  # type: ignore[attr-defined]
-    spin_until(observer, lambda: "watchdog" in statuses[-1].fault, 30.0, "the actor says why")
+    spin_until(observer, lambda: "watchdog" in statuses[-1].fault, 60.0, "the actor says why")
     steps = statuses[-1].steps
     program.wait_for("No motion controller is active")
     assert program.interrupt() == 0

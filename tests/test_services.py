@@ -64,20 +64,20 @@ def test_deactivate_pauses_and_activate_resumes(start: Start, observer: Node) ->
 
     change_state(observer, "sac_actor_0", Transition.TRANSITION_DEACTIVATE)
     assert state_of(observer, "sac_actor_0") == State.PRIMARY_STATE_INACTIVE
-    spin_until(observer, lambda: actors[-1].state == "paused", 30.0, "paused actor")
+    spin_until(observer, lambda: actors[-1].state == "paused", 60.0, "paused actor")
     steps, seen = actors[-1].steps, len(actors)
-    spin_until(observer, lambda: len(actors) >= seen + 2, 30.0, "two more statuses")
+    spin_until(observer, lambda: len(actors) >= seen + 2, 60.0, "two more statuses")
     assert actors[-1].steps == steps
     change_state(observer, "sac_actor_0", Transition.TRANSITION_ACTIVATE)
-    spin_until(observer, lambda: actors[-1].steps > steps, 30.0, "acting again")
+    spin_until(observer, lambda: actors[-1].steps > steps, 60.0, "acting again")
 
     change_state(observer, "sac_learner", Transition.TRANSITION_DEACTIVATE)
-    spin_until(observer, lambda: learners[-1].state == "paused", 30.0, "paused learner")
+    spin_until(observer, lambda: learners[-1].state == "paused", 60.0, "paused learner")
     step, transitions = learners[-1].step, learners[-1].transitions
-    spin_until(observer, lambda: learners[-1].transitions > transitions, 30.0, "it keeps receiving")
+    spin_until(observer, lambda: learners[-1].transitions > transitions, 60.0, "it keeps receiving")
     assert learners[-1].step == step
     change_state(observer, "sac_learner", Transition.TRANSITION_ACTIVATE)
-    spin_until(observer, lambda: learners[-1].step > step, 30.0, "training again")
+    spin_until(observer, lambda: learners[-1].step > step, 60.0, "training again")
     assert program.interrupt() == 0
 
 
@@ -90,7 +90,7 @@ def test_a_cleaned_up_node_can_be_configured_again_and_keeps_what_it_accepted(
     observer.create_subscription(ActorStatus, "sac/actor/status", actors.append, qos.STATUS)
     program = small_run(start)
     program.wait_for(rf"{LOG}Sent initial policy")
-    spin_until(observer, lambda: bool(learners) and learners[-1].step > 0, 30.0, "training")
+    spin_until(observer, lambda: bool(learners) and learners[-1].step > 0, 60.0, "training")
     for name in ("sac_learner", "sac_actor_0"):
         change_state(observer, name, Transition.TRANSITION_DEACTIVATE)
         change_state(observer, name, Transition.TRANSITION_CLEANUP)
@@ -99,7 +99,7 @@ def test_a_cleaned_up_node_can_be_configured_again_and_keeps_what_it_accepted(
     for name in ("sac_learner", "sac_actor_0"):
         change_state(observer, name, Transition.TRANSITION_CONFIGURE)
         change_state(observer, name, Transition.TRANSITION_ACTIVATE)
-    spin_until(observer, lambda: learners[-1].step > before.step, 30.0, "training again")
+    spin_until(observer, lambda: learners[-1].step > before.step, 60.0, "training again")
     spin_until(
         observer, lambda: learners[-1].transitions > before.transitions, 30.0, "new transitions"
     )

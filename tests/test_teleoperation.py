@@ -16,7 +16,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
 from rclpy.node import Node
 from sensor_msgs.msg import JointState, Joy
-from system import Program, Start, call, spin_until
+from system import ROOT, Program, Start, call, spin_until
 from typist import SINGLE_KEYS, TerminalProgram
 
 from sac_actor.commands import CartesianImpedance
@@ -101,7 +101,7 @@ class Watcher:
             if status.name == "/sac_actor":
                 self.diagnostics = {value.key: value.value for value in status.values}
 
-    def until(self, condition: Callable[[], Any], what: str, timeout: float = 30.0) -> None:
+    def until(self, condition: Callable[[], Any], what: str, timeout: float = 60.0) -> None:
         spin_until(self.node, lambda: bool(condition()), timeout, what)
 
     def until_state(self, state: str) -> None:
@@ -391,6 +391,40 @@ def test_a_gamepad_moves_the_robot_and_a_silent_one_stops_it(start: Start, obser
     sending(lambda: len(watcher.events) == 2, "failure", pressed=1)
     assert watcher.events[1].outcome == EpisodeEvent.OUTCOME_FAILURE
     assert gamepad.interrupt() == 0
+
+
+def test_a_spacemouse_records_through_its_driver_and_the_settings_for_it(
+    start: Start, observer: Node, tmp_path: Path
+) -> None:
+    session = start(
+        "ros2", "launch", "sac_bringup", "record_demos.launch.py", "num_episodes:=1",
+        "save_path:=bags", "teleop:=joy", "joy_topic:=spacenav/joy",
+        f"teleop_params_file:={ROOT}/config/teleop_spacemouse.yaml",
+    )  # fmt: skip
+    session.wait_for("Listening to /spacenav/joy")
+    session.wait_for("Waiting for START on /sac_actor/mark_episode")
+    watcher = Watcher(observer)
+    driver = observer.create_publisher(Joy, "spacenav/joy", 1)
+    assert watcher.mark(Mark.START).success
+
+    def push(axes: list[float], buttons: list[int]) -> Callable[[], bool]:
+        """The driver repeats what is held until the robot does it."""
+
+        def done() -> bool:
+            driver.publish(Joy(axes=axes, buttons=buttons))
+            asked = watcher.rows[-1][1].actions[0] if watcher.rows else np.zeros(4)
+            wanted = [*np.sign(axes[:3]), 1.0 if any(buttons) else asked[3]]
+            return bool((np.sign(asked) == np.sign(wanted)).all())
+
+        return done
+
+    watcher.until(push([0.0, -1.0, 0.5, 0.0, 0.0, 0.0], [0, 0]), "motion to the right and up")
+    watcher.until(push([0.0, 0.0, 0.0, 1.0, 1.0, 1.0], [0, 0]), "turning it moves nothing")
+    watcher.until(push([0.0] * 6, [1, 0]), "the hand closes")
+    assert watcher.mark(Mark.FAILURE).success
+    session.wait_for(r"Episode 1/1: failure, \d+ steps")
+    assert session.wait() == 0
+    assert len(list((tmp_path / "bags").glob("*/metadata.yaml"))) == 1
 
 
 HOSTILE: dict[str, dict[str, Any]] = {

@@ -19,6 +19,7 @@ from controller_manager_msgs.srv import ListControllers, SwitchController
 from diagnostic_msgs.msg import DiagnosticStatus
 from franka_msgs.action import Homing, Move, PTPMotion
 from geometry_msgs.msg import PoseStamped
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.task import Future
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, String
@@ -120,7 +121,13 @@ class RobotReset(node.SacNode[Parameters]):
         }
         self._prompt = self.create_publisher(String, "~/prompt", qos.STATUS)
         self._offered = [
-            self.create_service(ResetEpisode, "reset_episode", self._on_reset),
+            # While a reset is waited for, the operator's answer and other requests are heard.
+            self.create_service(
+                ResetEpisode,
+                "reset_episode",
+                self._on_reset,
+                callback_group=ReentrantCallbackGroup(),
+            ),
             self.create_service(Trigger, "~/objects_placed", self._on_placed),
         ]
         self._answers = self.create_subscription(Bool, "~/answer", self._on_answer, qos.ANSWER)

@@ -118,7 +118,10 @@ class RobotTopics:
                     f"most {self._object_max_age / 1e9:g} s{why}"
                 )
         if known.width is None and self._task.uses_gripper:
-            raise EpisodeCut(f"no width on {self._name(GRIPPER_JOINT_STATES)}")
+            raise EpisodeCut(
+                f"no width on {self._name(GRIPPER_JOINT_STATES)}: task {self._task.name} needs the "
+                "Franka Hand (franka.launch.py load_gripper:=true)"
+            )
         return joints
 
     def _synchronise(self, now: int) -> None:
