@@ -125,14 +125,14 @@ class Bridge:
             return
 
     def end(self) -> None:
-        """End the process and our nodes."""
+        """End our nodes and the process."""
+        self.environment.close()
         self._process.send_signal(signal.SIGINT)
         try:
             self._process.wait(20.0)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self.environment.close()
         rclpy.shutdown()
         self._spinner.join()
 

@@ -14,6 +14,9 @@ import psutil
 import pytest
 from rclpy.node import Node
 
+from sac_msgs.msg import ActorStatus, LearnerStatus
+from sac_ros import qos
+
 ROOT = Path(__file__).resolve().parents[1]
 LOG = r"\[sac_learner\]: "  # what precedes a message of the learner
 
@@ -136,3 +139,32 @@ def call(node: Node, kind: type, name: str, request: object) -> object:
     future = client.call_async(request)
     spin_until(node, future.done, 60.0, name)
     return future.result()
+
+
+class Statuses:
+    """The newest status of learner and actor."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self.learner, self.actor = LearnerStatus(), ActorStatus()
+        node.create_subscription(LearnerStatus, "sac/learner/status", self._on_learner, qos.STATUS)
+        node.create_subscription(ActorStatus, "sac/actor/status", self._on_actor, qos.STATUS)
+
+    def _on_learner(self, status: LearnerStatus) -> None:
+        self.learner = status
+
+    def _on_actor(self, status: ActorStatus) -> None:
+        self.actor = status
+
+    def train_on(self, steps: int = 20) -> None:
+        """Wait until the learner is `steps` further, and has more rows."""
+        before = self.learner
+        spin_until(
+            self._node,
+            lambda: (
+                self.learner.step > before.step + steps
+                and self.learner.transitions > before.transitions
+            ),
+            120.0,
+            "training goes on",
+        )

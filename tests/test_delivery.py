@@ -12,10 +12,10 @@ import pytest
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rclpy.node import Node
-from system import Program, Start, call, spin_until
+from system import Program, Start, Statuses, call, spin_until
 
 from sac_core.replay_file import read_replay_file
-from sac_msgs.msg import ActorStatus, LearnerStatus, TransitionBatch
+from sac_msgs.msg import TransitionBatch
 from sac_ros import qos
 
 SMALL = {
@@ -53,35 +53,6 @@ def kill(program: Program) -> None:
     for process in processes(program):
         process.send_signal(signal.SIGKILL)
     program.wait()
-
-
-class Statuses:
-    """The newest status of learner and actor."""
-
-    def __init__(self, node: Node) -> None:
-        self._node = node
-        self.learner, self.actor = LearnerStatus(), ActorStatus()
-        node.create_subscription(LearnerStatus, "sac/learner/status", self._on_learner, qos.STATUS)
-        node.create_subscription(ActorStatus, "sac/actor/status", self._on_actor, qos.STATUS)
-
-    def _on_learner(self, status: LearnerStatus) -> None:
-        self.learner = status
-
-    def _on_actor(self, status: ActorStatus) -> None:
-        self.actor = status
-
-    def train_on(self, steps: int = 20) -> None:
-        """Wait until the learner is `steps` further, and has more rows."""
-        before = self.learner
-        spin_until(
-            self._node,
-            lambda: (
-                self.learner.step > before.step + steps
-                and self.learner.transitions > before.transitions
-            ),
-            120.0,
-            "training goes on",
-        )
 
 
 def test_a_killed_learner_goes_on_where_it_was_and_nothing_is_missing(

@@ -8,11 +8,9 @@ import psutil
 import pytest
 from rclpy.node import Node
 from sac_bringup.restart import PERIOD, RESTARTS
-from system import LOG, Program, Start, gym_train, spin_until
+from system import LOG, Program, Start, Statuses, gym_train, spin_until
 
 from sac_core.replay_file import read_replay_file
-from sac_msgs.msg import ActorStatus, LearnerStatus
-from sac_ros import qos
 
 QUICK = (
     "env_id:=Pendulum-v1", "run_name:=run", "step_rate:=200.0", "eval_period:=0",
@@ -33,41 +31,12 @@ def process_of(program: Program, executable: str) -> psutil.Process:
     return found
 
 
-class Statuses:
-    """The newest status of learner and actor."""
-
-    def __init__(self, node: Node) -> None:
-        self._node = node
-        self.learner, self.actor = LearnerStatus(), ActorStatus()
-        node.create_subscription(LearnerStatus, "sac/learner/status", self._on_learner, qos.STATUS)
-        node.create_subscription(ActorStatus, "sac/actor/status", self._on_actor, qos.STATUS)
-
-    def _on_learner(self, status: LearnerStatus) -> None:
-        self.learner = status
-
-    def _on_actor(self, status: ActorStatus) -> None:
-        self.actor = status
-
-    def train(self, steps: int = 10) -> None:
-        """Wait until the learner has made some steps, and has more rows."""
-        before = self.learner
-        spin_until(
-            self._node,
-            lambda: (
-                self.learner.step > before.step + steps
-                and self.learner.transitions > before.transitions
-            ),
-            90.0,
-            "training goes on",
-        )
-
-
 def test_a_killed_learner_comes_back_resumes_and_trains_on(
     start: Start, observer: Node, tmp_path: Path
 ) -> None:
     statuses = Statuses(observer)
     program = gym_train(start, *QUICK)
-    statuses.train()
+    statuses.train_on(10)
     before, actor = statuses.learner, process_of(program, "actor")
     process_of(program, "learner").kill()
     program.wait_for("learner-1 was killed by SIGKILL: starting it again")
@@ -76,7 +45,7 @@ def test_a_killed_learner_comes_back_resumes_and_trains_on(
         observer, lambda: statuses.learner.learner_session != before.learner_session, 30.0, "status"
     )
     assert statuses.learner.transitions >= before.transitions
-    statuses.train()
+    statuses.train_on(10)
     assert actor == process_of(program, "actor")  # it went on
     assert program.interrupt() == 0
     assert program.descendants() == []
@@ -90,7 +59,7 @@ def test_a_killed_actor_comes_back_with_a_session_of_its_own(
 ) -> None:
     statuses = Statuses(observer)
     program = gym_train(start, *QUICK)
-    statuses.train()
+    statuses.train_on(10)
     before, learner = statuses.actor, process_of(program, "learner")
     process_of(program, "actor").kill()
     program.wait_for("actor-2 was killed by SIGKILL: starting it again")
@@ -103,7 +72,7 @@ def test_a_killed_actor_comes_back_with_a_session_of_its_own(
         60.0,
         "the new actor acts",
     )
-    statuses.train()
+    statuses.train_on(10)
     assert learner == process_of(program, "learner")
     assert program.interrupt() == 0
     sessions = read_replay_file(tmp_path / "runs/run/replay.bin").state["sessions"]
@@ -119,7 +88,7 @@ def test_a_killed_simulation_comes_back_and_its_actor_acts_again(
         "ros2", "launch", "sac_bringup", "sim_train.launch.py", "task:=reach", "run_name:=run",
         "stop_at_success:=0.0", "video:=false", "torch_threads:=1",
     )  # fmt: skip
-    statuses.train()
+    statuses.train_on(10)
     actor = process_of(program, "actor")
     process_of(program, "franka_sim_bridge").kill()
     program.wait_for("franka_sim_bridge-1 was killed by SIGKILL: starting it again")
