@@ -192,7 +192,7 @@ def journal_messages(folder: Path) -> list[Any]:
     return found
 
 
-def wait_for_journal(folder: Path, topic: str, count: int, timeout: float = 20.0) -> None:
+def wait_for_journal(folder: Path, topic: str, count: int, timeout: float = 60.0) -> None:
     """Until so many messages of a topic are in a journal on the disk."""
     deadline = time.monotonic() + timeout
     while sum(one.channel.topic == topic for one in journal_messages(folder)) < count:
