@@ -165,14 +165,14 @@ class Near:
     def publish_weights(self, count: int) -> None:
         tensors = random_policy()
         for version in range(1, count + 1):
-            message = PolicyWeights(version=version)
+            message = PolicyWeights(version=version, learner_id="near")
             now = time.time_ns()
             message.header.stamp.sec, message.header.stamp.nanosec = divmod(now, 10**9)
             self.policy.publish(policy_to_message(tensors, message))
             time.sleep(WEIGHTS_PERIOD)
 
     def publish_batch(self, rows: Transitions, sequence: int) -> None:
-        message = TransitionBatch(actor_id="near", first_sequence=sequence)
+        message = TransitionBatch(actor_id="near", task="none", first_sequence=sequence)
         self.batches.publish(transitions_to_message(rows, message))
 
     def measure_batches(self, count: int) -> tuple[list[float], float]:
