@@ -16,6 +16,7 @@ from typist import TerminalProgram
 # Before any test uses ROS.
 os.environ["ROS_DOMAIN_ID"] = str(free_domain())
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+os.environ["FASTDDS_BUILTIN_TRANSPORTS"] = "UDPv4"  # as the nodes have it
 
 
 def starting(folder: Path) -> Iterator[Callable[..., Program]]:

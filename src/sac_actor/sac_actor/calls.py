@@ -87,15 +87,15 @@ class Action:
         """Have a goal done; whether it succeeded, and its result.
 
         Raises CallFailed when it is rejected or takes longer than `timeout` s. A goal that is not
-        waited for any more is cancelled.
+        waited for any more is cancelled, also when it is not known whether it was accepted.
         """
         request = self._request(goal=goal)
         request.goal_id.uuid = list(uuid.uuid4().bytes)
         caller.wait(self._send.service_is_ready, ANSWER, f"no action {self.name}")
-        if not caller.call(self._send, request).accepted:
-            raise CallFailed(f"{self.name} rejected the goal")
         answer = None
         try:
+            if not caller.call(self._send, request).accepted:
+                raise CallFailed(f"{self.name} rejected the goal")
             answer = caller.call(self._get, self._result(goal_id=request.goal_id), timeout)
         finally:
             if answer is None:

@@ -62,7 +62,12 @@ class CommandAdapter(Protocol):
     streams: bool
 
     def __init__(
-        self, publish: Publish, robot: Robot, workspace: Workspace, stream_rate: float
+        self,
+        publish: Publish,
+        robot: Robot,
+        workspace: Workspace,
+        stream_rate: float,
+        speed: float = 1.0,
     ) -> None: ...
 
     @property
@@ -113,12 +118,17 @@ class CartesianImpedance:
     LAG = CartesianGains().lag  # s
 
     def __init__(
-        self, publish: Publish, robot: Robot, workspace: Workspace, stream_rate: float
+        self,
+        publish: Publish,
+        robot: Robot,
+        workspace: Workspace,
+        stream_rate: float,
+        speed: float = 1.0,
     ) -> None:
         self._publish = publish
         self._workspace = workspace
         # Position, and the rotation vector that is left to the newest command's orientation.
-        self._reference = Reference(self.LIMITS, np.zeros(6))
+        self._reference = Reference(self.LIMITS.share(speed), np.zeros(6))
         self._orientation = np.eye(3)
         self._message = PoseStamped()
         self._message.header.frame_id = "base"
@@ -235,7 +245,12 @@ class JointTrajectoryAdapter:
     POINTS = 20_000_000  # ns between two points
 
     def __init__(
-        self, publish: Publish, robot: Robot, workspace: Workspace, stream_rate: float
+        self,
+        publish: Publish,
+        robot: Robot,
+        workspace: Workspace,
+        stream_rate: float,
+        speed: float = 1.0,
     ) -> None:
         self._publish = publish
         self._robot = robot
@@ -244,7 +259,7 @@ class JointTrajectoryAdapter:
         limits = Limits(
             robot.conservative_velocity, 0.6 * robot.acceleration_max, 0.1 * robot.jerk_max
         )
-        self._reference = JointReference(robot, workspace, limits)
+        self._reference = JointReference(robot, workspace, limits.share(speed))
 
     @property
     def end(self) -> int:
@@ -299,14 +314,19 @@ class JointVelocityAdapter:
     topic, message, streams = "joint_velocity_controller/commands", Float64MultiArray, True
 
     def __init__(
-        self, publish: Publish, robot: Robot, workspace: Workspace, stream_rate: float
+        self,
+        publish: Publish,
+        robot: Robot,
+        workspace: Workspace,
+        stream_rate: float,
+        speed: float = 1.0,
     ) -> None:
         self._publish = publish
         # Half of what one cycle may change, as two messages may come within one.
         self._step = 0.5 * robot.jerk_max * MILLISECOND**2
         acceleration = np.minimum(0.8 * self._step * stream_rate, 0.6 * robot.acceleration_max)
         limits = Limits(robot.conservative_velocity, acceleration, acceleration / 0.02)
-        self._reference = JointReference(robot, workspace, limits)
+        self._reference = JointReference(robot, workspace, limits.share(speed))
         self._last = np.zeros(7)  # what was sent last
 
     @property

@@ -26,6 +26,7 @@ LAST_SWITCH = 1.0  # s to wait when control is given back; whoever waits for us 
 SWITCHED = 2.0  # s until a switched controller is seen in its new state
 # How control is lost.
 STOPPED, DEACTIVATED, WATCHDOG = "stopped", "deactivated", "watchdog"
+UNLATCHED = "unlatched"  # the watchdog had stopped it, and nobody has cleared it
 
 
 def switch(
@@ -119,8 +120,8 @@ class Control:
         if before.state == "tripped" != message.state and message.trips < before.trips:
             # Nobody has cleared it: another process has taken its place.
             reason = printable(before.reason, 200)
-            self._lose(DEACTIVATED, f"the watchdog was started anew while tripped: {reason}")
-        if message.state == "tripped" and (self.taken or self.loss == DEACTIVATED):
+            self._lose(UNLATCHED, f"the watchdog was started anew while tripped: {reason}")
+        if message.state == "tripped" and (self.taken or self.loss in (DEACTIVATED, UNLATCHED)):
             self._lose(WATCHDOG, self._tripped())
 
     def _lose(self, how: str, why: str) -> None:

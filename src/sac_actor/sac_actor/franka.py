@@ -114,7 +114,7 @@ class FrankaEnvironment:
             qos_overriding_options=qos.OVERRIDABLE,
         )
         self.commands = Stream(
-            adapter(publisher.publish, robot, self.safety.workspace, p.stream_rate),
+            adapter(publisher.publish, robot, self.safety.workspace, p.stream_rate, p.speed_share),
             self._period,
             p.stream_rate,
         )
@@ -210,6 +210,8 @@ class FrankaEnvironment:
     def _check_goes_on(self) -> None:
         if not self._go_on():
             raise Interrupted
+        if self._recovering:  # somebody may stop it meanwhile
+            self.control.check_watchdog()
 
     def _give_back(self) -> None:
         self.commands.silence()  # nothing to a controller that is not ours any more

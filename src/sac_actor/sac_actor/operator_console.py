@@ -27,6 +27,7 @@ from std_srvs.srv import Trigger
 from sac_msgs.msg import ActorStatus, WatchdogStatus
 from sac_ros import qos
 from sac_ros.codecs import printable
+from sac_ros.node import set_up_fast_dds
 
 LONGEST = 300  # characters of what somebody else says
 PERIOD = 0.1  # s between two looks at the keyboard
@@ -122,6 +123,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="operator", description=__doc__.splitlines()[0])
     parser.add_argument("--actor", default="sac_actor", help="the actor's node (sac_actor)")
     actor = parser.parse_args(remove_ros_args(sys.argv)[1:]).actor
+    set_up_fast_dds()
     rclpy.init()
     node = Node("sac_operator", enable_rosout=False)
     try:

@@ -22,7 +22,7 @@ from std_srvs.srv import Trigger
 
 from sac_actor.activity import moves
 from sac_actor.calls import Action, Caller, CallFailed
-from sac_actor.control import STOPPED, SWITCHED, WATCHDOG, Control, switch
+from sac_actor.control import STOPPED, SWITCHED, UNLATCHED, WATCHDOG, Control, switch
 from sac_actor.environment import EpisodeCut
 from sac_ros import qos
 from sac_ros.codecs import printable
@@ -161,12 +161,14 @@ class Recovery:
         service = self._owner.resolve_service_name("~/acknowledge")
         then = f"make it safe, then: ros2 service call {service} std_srvs/srv/Trigger"
         if self._mode == "manual" and self._control.stopped():
+            self._acknowledged.clear()  # what was agreed to is not there yet
             raise PersonNeeded(f"{fault}; recovery is manual: bring it back, {then}")
         if self._acknowledged.is_set():
             self._acknowledged.clear()
+            self.waits_for = ""  # one agreement is for one recovery
             self.strikes, self._not_before = 0, 0.0
             return
-        if self._mode != "automatic":
+        if self._mode != "automatic" or self._control.loss == UNLATCHED:
             raise PersonNeeded(f"{fault}; {then}")
         if self.strikes >= self._max_strikes:
             raise PersonNeeded(

@@ -112,6 +112,11 @@ class RobotTopics:
             if pose.stamp < 0:
                 raise EpisodeCut(f"no pose on {self._name(pose.topic)}{why}")
             age = joints.stamp - pose.stamp
+            if -age > self._object_max_age:
+                raise EpisodeCut(
+                    f"the pose on {self._name(pose.topic)} is stamped {-age / 1e9:.2f} s after the "
+                    "robot's state: expected the same clock on the PC that sees the object"
+                )
             if age > self._object_max_age:
                 raise EpisodeCut(
                     f"the pose on {self._name(pose.topic)} is {age / 1e9:.2f} s old: expected at "

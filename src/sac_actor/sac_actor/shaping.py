@@ -28,6 +28,10 @@ class Limits:
     acceleration: Float64
     jerk: Float64
 
+    def share(self, speed: float) -> Limits:
+        """A share (0, 1] of velocity and acceleration; the jerk makes it no faster."""
+        return Limits(speed * self.velocity, speed * self.acceleration, self.jerk)
+
 
 class Plan:
     """A trajectory from `start` (ns) on; before it and after its end it stands."""

@@ -24,6 +24,7 @@ from rclpy.utilities import remove_ros_args
 
 from sac_actor.status_board import StatusBoard
 from sac_actor.status_lines import Line
+from sac_ros.node import set_up_fast_dds
 
 SETTLED = 0.5  # s without anything new after which all that is there has been heard
 LONGEST_WAIT = 5.0  # s for the first status
@@ -96,6 +97,7 @@ def main() -> int:
     given = parser.parse_args(remove_ros_args(sys.argv)[1:])
     if not 0.1 <= given.period <= 3600.0:
         parser.error(f"--period: expected 0.1 to 3600 s, got {given.period:g}")
+    set_up_fast_dds()
     rclpy.init()
     node = Node("sac_status", enable_rosout=False)
     try:

@@ -15,6 +15,7 @@ from rclpy.node import Node
 # Before any test uses ROS.
 os.environ["ROS_DOMAIN_ID"] = str(free_domain())
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+os.environ["FASTDDS_BUILTIN_TRANSPORTS"] = "UDPv4"  # as the nodes have it
 # Tests import the helpers beside them, whichever way pytest imports the tests.
 sys.path.insert(0, str(Path(__file__).parent))
 

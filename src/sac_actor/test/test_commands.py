@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -46,7 +48,9 @@ def seconds(duration: Any) -> float:
 class Arm:
     """An arm that is exactly where an adapter's messages put it, and acts as the actor does."""
 
-    def __init__(self, kind: type[CommandAdapter], tool: tuple[float, ...] = (0.5, 0.0, 0.2)):
+    def __init__(
+        self, kind: Callable[..., CommandAdapter], tool: tuple[float, ...] = (0.5, 0.0, 0.2)
+    ):
         self.q, error = inverse(FR3, np.array(tool), TOOL_DOWN, np.array(HOME))
         assert error < 1e-3
         self.messages: list[Any] = []
@@ -243,6 +247,17 @@ def test_another_orientation_is_turned_to_without_a_jump() -> None:
     ]
     assert max(angles) <= CartesianImpedance.LIMITS.velocity[3] / RATE + 1e-6
     assert sum(angles) == pytest.approx(0.2, abs=1e-3)
+
+
+def test_a_share_of_the_speed_is_one_of_the_acceleration_too() -> None:
+    for share in (1.0, 0.2):
+        arm = Arm(partial(JointTrajectoryAdapter, speed=share))
+        arm.aim([1.0, 1.0, 1.0])
+        arm.adapter.say(arm.now, arm.now + PERIOD)
+        _, _, velocities, accelerations = points(arm.take())
+        assert (np.abs(velocities) <= share * FR3.conservative_velocity + 1e-9).all()
+        assert (np.abs(accelerations) <= share * FR3.acceleration_max).all()
+    assert np.abs(accelerations).max() > 0.1, "it moves"
 
 
 # Whatever the policy says.

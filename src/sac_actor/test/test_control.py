@@ -8,7 +8,7 @@ import pytest
 import rclpy
 from rclpy.node import Node
 
-from sac_actor.control import DEACTIVATED, WATCHDOG, Control
+from sac_actor.control import UNLATCHED, WATCHDOG, Control
 from sac_actor.environment import EpisodeCut
 from sac_msgs.msg import WatchdogStatus
 
@@ -40,6 +40,6 @@ def test_a_watchdog_that_trips_takes_control_until_somebody_clears_it(control: C
 
 def test_a_watchdog_that_is_started_anew_has_cleared_nothing(control: Control) -> None:
     control._on_watchdog(WatchdogStatus(state="waiting", trips=0))
-    assert control.loss == DEACTIVATED  # for which a person is asked
+    assert control.loss == UNLATCHED  # for which a person is asked, whatever the recovery mode
     with pytest.raises(EpisodeCut, match="started anew while tripped: a reason"):
         control.check()

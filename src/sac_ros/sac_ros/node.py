@@ -260,13 +260,23 @@ def _on_signals(stop: Callable[[], None]) -> None:
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
 
 
+def set_up_fast_dds() -> None:
+    """Before rclpy.init: the profiles of the suite, and UDP, unless the environment says otherwise.
+
+    A process that is killed leaves locks and files of Fast DDS's shared memory to the others.
+    Weights, batches and a lockstep are as fast without it (benchmarks/transport.py, sim_speed.py).
+    """
+    os.environ.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", str(FAST_DDS_PROFILES))
+    os.environ.setdefault("FASTDDS_BUILTIN_TRANSPORTS", "UDPv4")
+
+
 def run(make: Callable[[], SacNode[Any]], name: str) -> int:
     """Run one node until it ends or the process is told to (SIGINT, SIGTERM); the exit status.
 
     The first signal ends `work` and lets the node finish while messages still flow; rclpy is shut
     down only afterwards. 0: orderly end; 1: the user got something wrong or the node failed.
     """
-    os.environ.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", str(FAST_DDS_PROFILES))
+    set_up_fast_dds()
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     try:
         node = make()
