@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 ENV ?= HalfCheetah-v4
 ARGS ?=
-JOBS ?= 3
+JOBS ?= 2
 .PHONY: help setup sim_train gym_train record_demos test bench clean
 
 help:  ## show this text
@@ -22,7 +22,7 @@ record_demos: setup  ## show a simulated Franka how to pick a cube, with the key
 gym_train: setup  ## train in any Gymnasium environment: ENV=Pendulum-v1
 	@. ./env.sh && exec ros2 launch sac_bringup gym_train.launch.py env_id:=$(ENV) $(ARGS)
 
-test:  ## set up and run all tests, JOBS=3 files at a time (ARGS goes to pytest)
+test:  ## set up and run all tests, JOBS=2 files at a time (ARGS goes to pytest)
 	@pip_underlay/setup.sh test
 	@. ./env.sh && ruff check . && ruff format --check . && mypy && exec python -m pytest --numprocesses=$(JOBS) --dist=loadfile $(ARGS)
 

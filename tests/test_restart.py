@@ -67,7 +67,7 @@ def test_a_killed_actor_comes_back_with_a_session_of_its_own(
         observer,
         lambda: (
             statuses.actor.actor_session != before.actor_session
-            and statuses.actor.state == "random"
+            and statuses.actor.state in ("random", "policy")
         ),
         60.0,
         "the new actor acts",

@@ -290,7 +290,7 @@ def test_nodes_do_what_their_enclave_may_and_policies_allow_no_more(
         }
 
     try:
-        spin_until(observer, lambda: not not_seen(), 60.0, "all that is allowed is done")
+        spin_until(observer, lambda: not not_seen(), 180.0, "all that is allowed is done")
     except AssertionError as error:
         pytest.fail(f"{error}, but {sorted(not_seen())}")
     forbidden = {
