@@ -313,7 +313,7 @@ class Learner(node.SacNode[Parameters]):
             response.path = str(self.on_main_thread(self._checkpoints.save))
             response.success = True
             response.message = f"saved learner step {self._training.step}"
-        except OSError as error:
+        except (OSError, ValueError) as error:  # the disk, or weights that are not finite
             response.message = f"cannot be saved: {error}"
         except CancelledError:
             response.message = "the learner is stopping"
