@@ -276,7 +276,10 @@ class Tape(NamedTuple):
     recoveries: list[tuple[int, int]]  # status of the newest error_recovery goal
 
     def after(self, when: int) -> list[str]:
-        """What became active after `when`, and `error_recovery` when that succeeded, in order."""
+        """What became active after `when`, and `error_recovery` when that succeeded, in order.
+
+        At `when` the robot has stopped, which is not published: nothing is active.
+        """
         events = [
             (time, "error_recovery")
             for time, status in self.recoveries
@@ -284,12 +287,13 @@ class Tape(NamedTuple):
         ]
         before: dict[str, str] = {}
         for time, states in self.activity:
-            events += [
-                (time, name)
-                for name, state in states.items()
-                if state == "active" and before.get(name, "active") != "active"
-            ]
-            before = states
+            if time > when:
+                events += [
+                    (time, name)
+                    for name, state in states.items()
+                    if state == "active" and before.get(name) != "active"
+                ]
+                before = states
         return [name for time, name in sorted(events, key=itemgetter(0)) if time > when]
 
     def when(self, name: str, state: str, after: int = 0) -> int:

@@ -27,6 +27,7 @@ from robots import (
     Guard,
     Watch,
     actor,
+    bring_back,
     controllers,
     inject,
     process_of,
@@ -254,6 +255,32 @@ def test_state_that_is_missing_frozen_or_late_is_a_reason_until_it_is_sound_agai
     assert not done and message.startswith("not cleared: joint ")
     inject(commanded.node, name, type(value)(0))
     commanded.clear()
+
+
+def test_a_robot_that_stops_by_itself_is_no_reason_although_nobody_says_so(
+    commanded: Guard,
+) -> None:
+    node, trips = commanded.node, commanded.status.trips
+    inject(node, "fault", "reflex")
+    commanded.until_state("waiting")
+    # Longer than its joint states may be old: they come back with its recovery only.
+    commanded.until(lambda s: s.state_age > 5.0, "joint states are older than their limit")
+    assert (commanded.status.state, commanded.status.trips) == ("waiting", trips)
+    bring_back(node)
+
+
+def test_the_silence_of_a_robot_that_has_stopped_does_not_keep_a_watchdog_tripped(
+    commanded: Guard,
+) -> None:
+    node = commanded.node
+    inject(node, "drop_joint_states", True)
+    commanded.until_state("tripped", "joint states are")
+    done, message = commanded.ask("clear")
+    assert not done and message.startswith("not cleared: joint states are"), "a link that is broken"
+    inject(node, "fault", "reflex")
+    commanded.clear()
+    inject(node, "drop_joint_states", False)
+    bring_back(node)
 
 
 def test_a_robot_that_need_not_move_may_be_still(commanded: Guard, commander: Commander) -> None:

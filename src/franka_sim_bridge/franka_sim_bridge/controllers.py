@@ -289,17 +289,24 @@ class ControllerManager:
         return True, ""
 
     def fault(self) -> None:
-        """The robot has stopped for an error: nothing is active any more, and stays so."""
-        self._set_hardware("unconfigured")
+        """The robot has stopped for an error: nothing is active any more, and stays so.
+
+        No listener hears of it: ros2_control tells nobody of what an error of the hardware's `read`
+        or `write` has deactivated.
+        """
+        self._bring_hardware_to("unconfigured")
 
     def _set_hardware(self, target: str) -> None:
+        self._bring_hardware_to(target)
+        self._changed()
+
+    def _bring_hardware_to(self, target: str) -> None:
         if target != "active":
             self.abort_motion()
             for controller in self.controllers.values():
                 if controller.state == "active":
                     self._deactivate(controller)
         self.hardware_state = target
-        self._changed()
 
     def reset(self) -> None:
         """The world was put elsewhere: everything begins anew there."""

@@ -344,13 +344,27 @@ class JointTrajectoryController(MotionController):
 
 
 class CartesianController(MotionController):
-    """Cartesian impedance that follows a target pose: the contract of CRISP's controller."""
+    """Cartesian impedance that follows a target pose: the contract of CRISP's controller.
+
+    A target or posture that comes while it is inactive is kept, as CRISP does: the controller goes
+    there as soon as it is active.
+    """
 
     law: CartesianImpedance
 
     def __init__(self, name: str, robot: Robot) -> None:
         kind = "crisp_controllers/CartesianController"
         super().__init__(name, kind, robot, "effort", CartesianImpedance())
+        self._kept_target: tuple[Float64, Float64] | None = None
+        self._kept_posture: Float64 | None = None
+
+    def start(self, world: World, time: float) -> None:
+        super().start(world, time)
+        if self._kept_target is not None:
+            self.law.set_target(*self._kept_target)
+        if self._kept_posture is not None:
+            self.law.posture = self._kept_posture
+        self._kept_target = self._kept_posture = None
 
     def set_gains(self, gains: CartesianGains) -> None:
         """Take other gains from the next step on."""
@@ -358,22 +372,24 @@ class CartesianController(MotionController):
 
     def target(self, position: npt.ArrayLike, rotation: npt.ArrayLike) -> str | None:
         """New target of the tool: `(3,)` in m and `(3, 3)`; None, or why it was not taken."""
-        if self.state != "active":
-            return f"{self.name} is not active"
         p, r = np.array(position, np.float64), np.array(rotation, np.float64)
         if p.shape != (3,) or r.shape != (3, 3):
             return f"{self.name}: expected a position (3,) and a rotation (3, 3)"
         if not (np.isfinite(p).all() and np.isfinite(r).all()):
             return f"{self.name}: the target is not finite"
-        self.law.set_target(p, r)
+        if self.state == "active":
+            self.law.set_target(p, r)
+        else:
+            self._kept_target = (p, r)
         return None
 
     def target_joint(self, positions: npt.ArrayLike) -> str | None:
         """New posture `(7,)` in rad for the null space, by index; None, or why not."""
-        if self.state != "active":
-            return f"{self.name} is not active"
         array = np.array(positions, np.float64)
         if array.shape != (7,) or not np.isfinite(array).all():
             return f"{self.name}: expected 7 finite joint positions"
-        self.law.posture = array
+        if self.state == "active":
+            self.law.posture = array
+        else:
+            self._kept_posture = array
         return None

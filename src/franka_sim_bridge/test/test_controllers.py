@@ -217,10 +217,20 @@ def test_listeners_hear_of_every_change() -> None:
     manager.load(VELOCITY)
     manager.configure(VELOCITY)
     manager.set_hardware_state("inactive")
-    manager.fault()
-    assert len(heard) == 5
+    assert len(heard) == 4
     assert heard[0][TRAJECTORY] == "active"
     assert heard[-1] == {name: "inactive" for name in robot.states()}
+
+
+def test_listeners_hear_nothing_of_a_fault() -> None:
+    robot = Robot(CARTESIAN)
+    heard: list[dict[str, str]] = []
+    robot.manager.on_change.append(lambda: heard.append(robot.states()))
+    robot.manager.fault()
+    assert not heard
+    assert set(robot.states().values()) == {"inactive"}
+    robot.manager.set_hardware_state("active")
+    assert len(heard) == 1
 
 
 # Hardware and faults.
@@ -704,10 +714,22 @@ def test_an_impossible_posture_is_refused(positions: list[float]) -> None:
     assert refusal == f"{CARTESIAN}: expected 7 finite joint positions"
 
 
-def test_an_inactive_cartesian_controller_takes_nothing() -> None:
+def test_what_comes_while_the_cartesian_controller_is_inactive_counts_once_it_is_active() -> None:
     robot = Robot(TRAJECTORY)
-    assert robot[CARTESIAN].target(np.zeros(3), TOOL_DOWN) == f"{CARTESIAN} is not active"
-    assert robot[CARTESIAN].target_joint(Q0) == f"{CARTESIAN} is not active"
+    cartesian, here = robot[CARTESIAN], robot.world.tcp_position.copy()
+    aside = here + np.array([0.0, 0.0, 0.05])
+    posture = Q0 + 0.1
+    assert cartesian.target(here, TOOL_DOWN) is None
+    assert cartesian.target(aside, TOOL_DOWN) is None, "the newest counts"
+    assert cartesian.target_joint(posture) is None
+    robot.run(0.5)
+    assert robot.world.tcp_position == near(here, 2e-3)
+    robot.manager.switch([CARTESIAN], [TRAJECTORY], STRICT)
+    assert np.array_equal(cartesian.law.target_position, aside)
+    assert np.array_equal(cartesian.law.posture, posture)
+    robot.manager.switch([], [CARTESIAN], STRICT)
+    robot.manager.switch([CARTESIAN], [], STRICT)
+    assert np.array_equal(cartesian.law.target_position, robot.world.tcp_position), "only once"
 
 
 # The robot's own motions.

@@ -341,10 +341,31 @@ def test_activity_is_published_on_change_and_told_to_whoever_comes_late(robot: R
     assert active() == {*BROADCASTERS, CARTESIAN}
     robot.switch([TRAJECTORY], [CARTESIAN])
     robot.until(lambda: active() == {*BROADCASTERS, TRAJECTORY})
-    robot.inject("reflex")
+    assert robot.set_hardware("inactive").ok
     robot.until(lambda: not active())
     assert heard[-1].hardware_components[0].name == HARDWARE
-    assert heard[-1].hardware_components[0].state.label == "unconfigured"
+    assert heard[-1].hardware_components[0].state.label == "inactive"
+
+
+def test_activity_is_not_published_when_the_robot_stops_and_whoever_asks_hears_of_it(
+    robot: Robot,
+) -> None:
+    heard: list[ControllerManagerActivity] = []
+    latched = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    robot.listen(ControllerManagerActivity, "controller_manager/activity", heard.append, latched)
+    robot.until(lambda: bool(heard))
+    before = len(heard)
+    robot.inject("reflex")
+    assert set(robot.states().values()) == {"inactive"}
+    (component,) = robot.call(
+        ListHardwareComponents, "controller_manager/list_hardware_components"
+    ).component
+    assert component.state.label == "unconfigured"
+    robot.recover()
+    assert robot.set_hardware("active").ok
+    robot.until(lambda: len(heard) > before)
+    states = [c.state.label for message in heard[before:] for c in message.hardware_components]
+    assert states == ["active"], "the first that is heard is its return"
 
 
 # Faults and recovery.

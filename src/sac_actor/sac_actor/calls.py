@@ -6,6 +6,7 @@ has other things to do.
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from typing import Any
 from action_msgs.msg import GoalStatus
 from rclpy.client import Client
 from rclpy.node import Node
+from rclpy.task import Future
 
 ANSWER = 5.0  # s that a service may take
 STEP = 0.05  # s for which messages are waited for at a time
@@ -64,6 +66,49 @@ class Caller:
             if not future.done():
                 client.remove_pending_request(future)
         return future.result()
+
+
+class Request:
+    """A service that is asked again when it has not answered for a while; never waited for."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self._future: Future | None = None
+        self._asked = -math.inf
+
+    def ask(self, request: Any, now: float, patience: float) -> bool:
+        """Ask, unless an answer is still to be expected; whether it was asked."""
+        if self._future is not None and now - self._asked < patience:
+            return False
+        self.drop()
+        self._asked = now
+        if not self.client.service_is_ready():
+            return False
+        self._future = self.client.call_async(request)
+        return True
+
+    @property
+    def expects(self) -> bool:
+        """Whether an answer is still to come, or to be taken."""
+        return self._future is not None
+
+    @property
+    def answered(self) -> bool:
+        """Whether an answer is there to be taken."""
+        return self._future is not None and bool(self._future.done())
+
+    def answer(self) -> Any:
+        """The answer, once; None while there is none."""
+        if self._future is None or not self._future.done():
+            return None
+        future, self._future = self._future, None
+        return future.result()
+
+    def drop(self) -> None:
+        """Expect no answer any more."""
+        if self._future is not None:
+            self.client.remove_pending_request(self._future)
+            self._future = None
 
 
 class Action:

@@ -75,6 +75,10 @@ class CommandAdapter(Protocol):
         """Stamp from which on the reference stands."""
         ...
 
+    def prepare(self, state: RobotState, joints: Joints) -> None:
+        """The controller is about to become active: what it was told last must not count then."""
+        ...
+
     def begin(self, state: RobotState, joints: Joints) -> None:
         """The robot is held where it is: the reference stands there."""
         ...
@@ -136,6 +140,14 @@ class CartesianImpedance:
     @property
     def end(self) -> int:
         return self._reference.end
+
+    def prepare(self, state: RobotState, joints: Joints) -> None:
+        """CRISP keeps a target that came while it was inactive, and goes there once it is active.
+
+        A target that has come late from the last episode is replaced: stay here.
+        """
+        self.begin(state, joints)
+        self.say(joints.stamp, joints.stamp)
 
     def begin(self, state: RobotState, joints: Joints) -> None:
         self._orientation = state.tool_rotation
@@ -265,6 +277,9 @@ class JointTrajectoryAdapter:
     def end(self) -> int:
         return self._reference.end
 
+    def prepare(self, state: RobotState, joints: Joints) -> None:
+        """Nothing to say: a trajectory that comes while it is inactive is not kept."""
+
     def begin(self, state: RobotState, joints: Joints) -> None:
         self._reference.rest(joints.q)
 
@@ -332,6 +347,9 @@ class JointVelocityAdapter:
     @property
     def end(self) -> int:
         return self._reference.end
+
+    def prepare(self, state: RobotState, joints: Joints) -> None:
+        """Nothing to say: it forgets its last command when it becomes active."""
 
     def begin(self, state: RobotState, joints: Joints) -> None:
         self._reference.rest(joints.q)

@@ -8,15 +8,16 @@ import time
 from collections.abc import Callable
 
 from controller_manager_msgs.msg import ControllerManagerActivity
-from controller_manager_msgs.srv import ListControllers, SwitchController
+from controller_manager_msgs.srv import SwitchController
 from rclpy.client import Client
 from rclpy.node import Node
 from rclpy.subscription import Subscription
 
 from sac_actor import activity
-from sac_actor.activity import JOINT_BROADCASTER, Activity
+from sac_actor.activity import Activity, Inquiry
 from sac_actor.calls import ANSWER, Caller, CallFailed
 from sac_actor.environment import EpisodeCut
+from sac_actor.vigilance import SILENCE
 from sac_msgs.msg import WatchdogStatus
 from sac_ros import qos
 from sac_ros.codecs import printable
@@ -24,6 +25,7 @@ from sac_ros.codecs import printable
 THERE = 0.2  # s for a service to be found that should be there
 LAST_SWITCH = 1.0  # s to wait when control is given back; whoever waits for us has little time
 SWITCHED = 2.0  # s until a switched controller is seen in its new state
+WATCHES = 2.0  # s until a watchdog has seen that it has something to watch
 # How control is lost.
 STOPPED, DEACTIVATED, WATCHDOG = "stopped", "deactivated", "watchdog"
 UNLATCHED = "unlatched"  # the watchdog had stopped it, and nobody has cleared it
@@ -59,15 +61,25 @@ class Control:
 
     `lost` says why control was lost and `loss` how, until somebody forgets it. `on_loss` is called
     at once, in the thread that takes in messages. `watchdog_timeout` s without a word of a watchdog
-    are a reason not to act; 0: none is needed.
+    are a reason not to act; 0: none is needed. `joints_heard` tells when a joint state last came
+    (monotonic, s). `prepare` has the motion controller told, before it becomes active, to stay
+    where the robot is.
     """
 
     def __init__(
-        self, node: Node, controller: str, arm_prefix: str, watchdog_timeout: float
+        self,
+        node: Node,
+        controller: str,
+        arm_prefix: str,
+        watchdog_timeout: float,
+        joints_heard: Callable[[], float],
+        prepare: Callable[[], None] = lambda: None,
     ) -> None:
         self._node = node
         self.controller = controller
         self._watchdog_timeout = watchdog_timeout
+        self._joints_heard = joints_heard
+        self._prepare = prepare
         self.activity = Activity(arm_prefix)
         self.taken = False
         self._sure = False  # whether what is known of the controllers is not a moment old
@@ -76,6 +88,7 @@ class Control:
         self.on_loss: Callable[[], None] = lambda: None
         self._watchdog = WatchdogStatus()
         self._watchdog_heard: float | None = None
+        self._unwatched: float | None = None  # since when we act and the watchdog waits
         # The watchdog first: it says why the controller is going to be inactive.
         self._subscriptions = [
             self._subscribe(WatchdogStatus, "watchdog/status", self._on_watchdog),
@@ -84,9 +97,7 @@ class Control:
         self.switch_client = node.create_client(
             SwitchController, "controller_manager/switch_controller"
         )
-        self._list_client = node.create_client(
-            ListControllers, "controller_manager/list_controllers"
-        )
+        self._inquiry = Inquiry(node, self.activity)
 
     def _subscribe(self, kind: type, topic: str, callback: object) -> Subscription:
         return self._node.create_subscription(
@@ -103,17 +114,31 @@ class Control:
                 subscription.callback(taken[0])
 
     def _on_activity(self, message: ControllerManagerActivity) -> None:
-        before = [name for name, state in self.activity.controllers.items() if state == "active"]
+        before = self._active()
         self.activity.take(message)
+        self._judge(before)
+
+    def _active(self) -> list[str]:
+        return [name for name, state in self.activity.controllers.items() if state == "active"]
+
+    def _judge(self, before: list[str]) -> None:
+        """Give up control that is lost by what is known now; `before` that, these were active."""
         if not self.taken:
             return
-        why = self.stopped()
+        why = self.activity.stopped()
         if why:
             self._lose(STOPPED, why)
         elif not self.activity.is_active(self.controller):
             self._lose(DEACTIVATED, f"{self.controller} was deactivated")
         if not self.taken:
             self.active_before = before
+
+    def _inquire(self) -> None:
+        """Find out whether the robot has stopped, without waiting for the answer."""
+        before = self._active()
+        if self._inquiry.take():
+            self._judge(before)
+        self._inquiry.ask()
 
     def _on_watchdog(self, message: WatchdogStatus) -> None:
         before, self._watchdog, self._watchdog_heard = self._watchdog, message, time.monotonic()
@@ -134,16 +159,10 @@ class Control:
         self.lost = self.loss = ""
 
     def stopped(self) -> str:
-        """Why nothing can be controlled before a recovery; empty: nothing is known against it."""
-        known = self.activity
-        stopped = known.stopped_hardware()
-        if stopped:
-            return (
-                f"the robot has stopped ({', '.join(stopped)} is {known.hardware[stopped[0]]}): a "
-                "reflex, the user stop or a lost connection; the log of franka_ros2 says which"
-            )
-        state = known.controllers.get(JOINT_BROADCASTER, "active")
-        return "" if state == "active" else f"{JOINT_BROADCASTER} is {state}"
+        """Why nothing can be controlled before a recovery; whoever is silent is asked first."""
+        if self._is_silent():
+            self._inquire()
+        return self.activity.stopped()
 
     # The watchdog.
 
@@ -158,20 +177,32 @@ class Control:
         """Raise EpisodeCut while a watchdog objects, or is missing."""
         if self._watchdog.state == "tripped":
             raise EpisodeCut(self._tripped(), for_person=True)
-        heard = self._watchdog_heard or 0.0
-        if 0.0 < self._watchdog_timeout < time.monotonic() - heard:
+        if self._watchdog_timeout == 0.0:
+            return
+        now, heard = time.monotonic(), self._watchdog_heard or 0.0
+        if now - heard > self._watchdog_timeout:
             raise EpisodeCut(
                 f"no watchdog on {self._node.resolve_topic_name('watchdog/status')} for "
                 f"{self._watchdog_timeout:g} s: start it (ros2 run sac_actor watchdog), or set "
                 "watchdog_timeout:=0.0"
+            )
+        if not self.taken or self._watchdog.state == "watching":
+            self._unwatched = None
+        elif self._unwatched is None:
+            self._unwatched = now
+        elif now - self._unwatched > WATCHES:
+            raise EpisodeCut(
+                f"the watchdog does not watch although {self.controller} is active: expected one "
+                "on this robot, with the same namespace, command and arm_prefix as the actor"
             )
 
     # Control.
 
     def check(self) -> None:
         """Raise EpisodeCut if control was lost, or has to be given back."""
-        if self.lost:
-            raise EpisodeCut(self.lost)
+        stopped = self.stopped() if self._is_silent() else ""
+        if self.lost or stopped:
+            raise EpisodeCut(self.lost or stopped)
         self.check_watchdog()
 
     def take(self, caller: Caller) -> None:
@@ -179,12 +210,13 @@ class Control:
         self.check_watchdog()
         name, known = self.controller, self.activity
         if known.known and not self._sure:
-            self._ask(caller)
+            self._find_out(caller)
         if known.known and not known.is_active(name):
             if name not in known.controllers:
                 there = ", ".join(known.controllers)
                 raise EpisodeCut(f"controller {name} is not loaded; there are: {there}")
             try:
+                self._prepare()
                 switch(caller, self.switch_client, [name], [])
                 caller.wait(
                     lambda: known.is_active(name), SWITCHED, f"{name} was not seen to be active"
@@ -194,14 +226,30 @@ class Control:
         self.forget_loss()
         self.taken = self._sure = True
 
-    def _ask(self, caller: Caller) -> None:
-        """Know the controllers for certain: a message of theirs may be seconds late."""
-        changes = self.activity.changes
+    def find_out(self, caller: Caller) -> None:
+        """Know whether the robot has stopped, as far as it is not seen to run; EpisodeCut."""
+        if self.activity.known and (not self._sure or self._is_silent()):
+            self._find_out(caller)
+
+    def _is_silent(self) -> bool:
+        return time.monotonic() - self._joints_heard() > SILENCE
+
+    def _find_out(self, caller: Caller) -> None:
+        """Know the controllers for certain: a message of theirs may be seconds late, or not come.
+
+        Raises EpisodeCut when nobody answers.
+        """
+        inquiry = self._inquiry
+
+        def answered() -> bool:
+            inquiry.take()
+            return not inquiry.expects
+
         try:
-            answer = caller.call(self._list_client, ListControllers.Request())
+            caller.wait(lambda: inquiry.ask(at_once=True), ANSWER, f"no service {inquiry.name}")
+            caller.wait(answered, ANSWER, f"no answer of {inquiry.name}")
         except CallFailed as error:
             raise EpisodeCut(f"no control of the robot: {error}") from error
-        self.activity.take_list(answer.controller, changes)
 
     def leave(self) -> None:
         """Leave the motion controller to whoever begins the next episode."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from rclpy.duration import Duration
 from rclpy.node import Node
 
 from sac_actor.activity import motion_controller
@@ -40,6 +41,8 @@ from sac_ros.robot_input import Joints, nanoseconds
 
 MOMENT = 0.3  # s for which a motion controller may be left without commands
 SERVER = 5.0  # s to wait for whoever begins episodes
+ARRIVED = 0.5  # s until the motion controller has what it is told before it becomes active
+FAULTLESS = 5.0  # s without a fault after which an episode counts that a person has ended
 MOVING = 0.005  # m between target and tool from which on the robot should be moving
 
 
@@ -98,7 +101,12 @@ class FrankaEnvironment:
             else None
         )
         self.control = Control(
-            self._robot_node, motion_controller(p.command), p.arm_prefix, p.watchdog_timeout
+            self._robot_node,
+            motion_controller(p.command),
+            p.arm_prefix,
+            p.watchdog_timeout,
+            self._joints_heard,
+            self._prepare,
         )
         self.recovery = Recovery(
             node, self._robot_node, self.control, p.recovery, p.max_strikes, self._joints_heard
@@ -107,14 +115,20 @@ class FrankaEnvironment:
             self._robot_node, robot, self.task, p.state_timeout, p.object_max_age
         )
         adapter = ADAPTERS[p.command]
-        publisher = self._robot_node.create_publisher(
+        self._publisher = self._robot_node.create_publisher(
             adapter.message,
             adapter.topic,
             qos.ROBOT_COMMAND,
             qos_overriding_options=qos.OVERRIDABLE,
         )
         self.commands = Stream(
-            adapter(publisher.publish, robot, self.safety.workspace, p.stream_rate, p.speed_share),
+            adapter(
+                self._publisher.publish,
+                robot,
+                self.safety.workspace,
+                p.stream_rate,
+                p.speed_share,
+            ),
             self._period,
             p.stream_rate,
         )
@@ -129,7 +143,8 @@ class FrankaEnvironment:
         self._last_calls = Caller(self.topics.spin, lambda: None)  # also when told to stop
         self.topics.on_check = self.control.check
         self._recovering = False
-        self._cut = False  # whether a fault ended the episode
+        self._ended = False  # whether the episode came to its end
+        self._cut = False  # whether a fault ended it
         self._state: RobotState
         self._jacobian: Float64
         self._steps = 0
@@ -140,9 +155,10 @@ class FrankaEnvironment:
         if seed is not None:
             self._random = np.random.default_rng(seed)
         self.commands.rest()
-        if self._steps > 0 and not self._cut:
+        lasted = self._steps * self._period / 1e9
+        if not self._cut and (self._ended or lasted >= FAULTLESS):
             self.recovery.forgive()
-        self._steps, self._return = 0, 0.0
+        self._steps, self._return, self._ended = 0, 0.0, False
         try:
             self._begin(int(self._random.integers(2**63)))
         except EpisodeCut as cut:
@@ -221,6 +237,16 @@ class FrankaEnvironment:
                 f"{self.control.controller} may be active still: {error}"
             )
 
+    def _prepare(self) -> None:
+        """The motion controller becomes active next, and is to stay where the robot is."""
+        assert self._joints is not None
+        self.commands.prepare(self._state, self._joints)
+        if not self._publisher.wait_for_all_acked(Duration(seconds=ARRIVED)):
+            raise CallFailed(
+                f"{self.commands.topic} was not received within {ARRIVED:g} s: does a process that "
+                "subscribes to it hang?"
+            )
+
     def _joints_heard(self) -> float:
         return self.topics.heard
 
@@ -270,6 +296,7 @@ class FrankaEnvironment:
         self._steps += 1
         step = self._outcome()
         self._return += step.reward
+        self._ended = step.terminated or step.truncated
         self._markers.show(
             self._state, command.position, step.reward, self._return, self.safety.latest
         )

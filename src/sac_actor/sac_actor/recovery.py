@@ -2,9 +2,9 @@
 
 After an error of the robot all its controllers are inactive, broadcasters too, and nothing comes
 back by itself. The way back has three steps: the action error_recovery, the hardware component
-active again, then the broadcasters and after them the motion controller. A user stop and guiding by
-hand are a person's to end: they are never cleared here, and the robot refuses error_recovery
-meanwhile.
+active again, then the broadcasters. The motion controller comes after them, when the next episode
+takes control: only then is it known where the arm is to stay. A user stop and guiding by hand are a
+person's to end: they are never cleared here, and the robot refuses error_recovery meanwhile.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ERRORS = 10.0  # s that error_recovery may take; 0.2 to 7 on the robot
 HARDWARE = 10.0  # s that activating the hardware may take; it is said to hang at times
 STATES_BACK = 2.0  # s until joint states are back
 MODE = 1.0  # s to wait for the robot's mode
-SETTLING = 0.5  # s after which a recovery counts: still in contact, the robot stops again at once
+SETTLING = 0.5  # s after which a recovery counts: what is wrong still stops it again at once
 BACKOFF, BACKOFF_MOST = 2.0, 30.0  # s between two recoveries; doubles up to the latter
 ROBOT_STATE = "franka_robot_state_broadcaster/robot_state"
 ROBOT_MODES = ("other", "idle", "move", "guiding", "reflex", "user stopped", "recovering")
@@ -102,6 +102,9 @@ class Recovery:
         if not self.waits_for:
             response.message = "nothing waits for an acknowledgement"
             return response
+        if self._mode == "manual" and self._control.activity.stopped():
+            response.message = f"not yet: {self.waits_for}"
+            return response
         response.success, response.message = True, f"acknowledged: {self.waits_for}"
         self._acknowledged.set()
         return response
@@ -117,6 +120,7 @@ class Recovery:
         """
         self._hear_manager(caller)
         self._control.listen()
+        self._control.find_out(caller)
         self._control.check_watchdog()
         fault = self._fault()
         if not fault:
@@ -125,7 +129,7 @@ class Recovery:
             return
         try:
             self._permit(fault, caller)
-            if self._control.stopped():
+            if self._control.activity.stopped():
                 self._recover(caller)
         except PersonNeeded as error:
             self.waits_for = str(error)
@@ -149,7 +153,7 @@ class Recovery:
     def _fault(self) -> str:
         """What stands in the way of control; empty: nothing. A watchdog was cleared by a person."""
         control = self._control
-        stopped = control.stopped()
+        stopped = control.activity.stopped()
         if stopped and control.loss != STOPPED:
             control.loss, control.lost = STOPPED, stopped
         return "" if control.loss == WATCHDOG else control.lost
@@ -160,8 +164,8 @@ class Recovery:
         """Return if a recovery may begin now; PersonNeeded says what it takes."""
         service = self._owner.resolve_service_name("~/acknowledge")
         then = f"make it safe, then: ros2 service call {service} std_srvs/srv/Trigger"
-        if self._mode == "manual" and self._control.stopped():
-            self._acknowledged.clear()  # what was agreed to is not there yet
+        if self._mode == "manual" and self._control.activity.stopped():
+            self._acknowledged.clear()  # it has stopped once more since
             raise PersonNeeded(f"{fault}; recovery is manual: bring it back, {then}")
         if self._acknowledged.is_set():
             self._acknowledged.clear()
@@ -172,7 +176,8 @@ class Recovery:
             raise PersonNeeded(f"{fault}; {then}")
         if self.strikes >= self._max_strikes:
             raise PersonNeeded(
-                f"{fault}; {self.strikes} recoveries and no whole episode since: {then}"
+                f"{fault}; {self.strikes} recoveries and no whole episode since. Is it in contact? "
+                f"{then[0].upper()}{then[1:]}"
             )
         wait = self._not_before - time.monotonic()
         if wait > 0.0:
@@ -208,16 +213,8 @@ class Recovery:
         since = time.monotonic()
         caller.wait(lambda: self._joints_heard() > since, STATES_BACK, "no joint state came")
         self._check_mode(caller)
-        self._begin(f"step 3 of 3, {control.controller} active")
-        refused: CallFailed | None = None
-        try:
-            switch(caller, control.switch_client, [control.controller], [])
-        except CallFailed as error:
-            refused = error  # it may have stopped already
         if caller.pause(lambda: bool(control.stopped()), SETTLING):
             raise CallFailed("the robot has stopped again at once: is it in contact? Free it")
-        if refused is not None:
-            raise refused
         self.recoveries += 1
         self.step = "recovered"
         self._not_before = time.monotonic() + self._backoff()

@@ -55,6 +55,11 @@ class Stream:
         """Where commands go, as the adapter names it."""
         return self._adapter.topic
 
+    def prepare(self, state: RobotState, joints: Joints) -> None:
+        """The controller is about to become active, where the robot is."""
+        with self._condition:
+            self._adapter.prepare(state, joints)
+
     def begin(self, state: RobotState, joints: Joints) -> None:
         """An episode begins: the robot holds where it is."""
         with self._condition:

@@ -11,6 +11,7 @@ from collections import deque
 from dataclasses import dataclass
 
 RATE_WINDOW = 1.0  # s over which commands are counted
+SILENCE = 0.05  # s without a joint state that make one ask whether the robot has stopped
 
 # Kinds of causes. The last three have nothing that could persist once the robot is stopped.
 EMERGENCY_STOP = "emergency stop"
@@ -100,6 +101,11 @@ class Vigilance:
         """Commands per s, over the last second."""
         return sum(count for _, count in self._commands) / RATE_WINDOW
 
+    def is_silent(self, now: float) -> bool:
+        """Whether joint states have not come for longer than a robot that runs lets them."""
+        since = self.active_since
+        return since is not None and now - max(self.state_at, since) > SILENCE
+
     def is_suspicious(self) -> bool:
         """Whether fresh joint states have been the same for long: frozen, if it should move.
 
@@ -126,17 +132,24 @@ class Vigilance:
             or _old_commands(limits, self.command_at, since, now)
         )
 
-    def persists(self, kind: str, tripped_at: float, now: float) -> Cause | None:
-        """What of a cause of that kind still holds; None: the robot may go on."""
+    def persists(
+        self, kind: str, tripped_at: float, now: float, stopped: bool = False
+    ) -> Cause | None:
+        """What of a cause of that kind still holds; None: the robot may go on.
+
+        A robot that has `stopped` is silent for that: its states come back with its recovery, for
+        which this must not stand in the way.
+        """
         if self.emergency_stop:
             hint = "; without its sender: ros2 topic pub --once … std_msgs/msg/Bool '{data: false}'"
             return Cause(EMERGENCY_STOP, f"emergency_stop is still true{hint}")
         if kind == FLOOD:
             return self._flood()
-        if kind == STATE:
-            return self._silent_state(self.state_at, now)
-        if kind == LATENCY:
-            return self._silent_state(self.state_at, now) or self._late_state()
+        if kind in (STATE, LATENCY):
+            if stopped:
+                return None
+            late = self._late_state() if kind == LATENCY else None
+            return self._silent_state(self.state_at, now) or late
         if kind == FROZEN and self.changed_at <= tripped_at:
             return Cause(FROZEN, "joint values have not changed since")
         if kind == ACTOR:

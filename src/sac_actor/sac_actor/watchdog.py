@@ -18,12 +18,10 @@ from typing import Any
 import numpy as np
 from action_msgs.srv import CancelGoal
 from controller_manager_msgs.msg import ControllerManagerActivity
-from controller_manager_msgs.srv import ListControllers, SwitchController
+from controller_manager_msgs.srv import SwitchController
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import PoseStamped
-from rclpy.client import Client
 from rclpy.serialization import deserialize_message
-from rclpy.task import Future
 from rclpy.time import Time
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, Float64MultiArray
@@ -31,7 +29,8 @@ from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from sac_actor import activity
-from sac_actor.activity import Activity
+from sac_actor.activity import Activity, Inquiry
+from sac_actor.calls import Request
 from sac_actor.vigilance import CONTROLLER, EMERGENCY_STOP, REQUEST, Cause, Limits, Vigilance
 from sac_envs.kinematics import forward
 from sac_envs.robots import ROBOTS, Float64, Robot
@@ -126,39 +125,6 @@ TOPICS = {
 }
 
 
-class Request:
-    """A service that is asked again when it has not answered for a while; never waited for."""
-
-    def __init__(self, client: Client) -> None:
-        self.client = client
-        self._future: Future | None = None
-        self._asked = -math.inf
-
-    def ask(self, request: Any, now: float, patience: float) -> bool:
-        """Ask, unless an answer is still to be expected; whether it was asked."""
-        if self._future is not None and now - self._asked < patience:
-            return False
-        self.drop()
-        self._asked = now
-        if not self.client.service_is_ready():
-            return False
-        self._future = self.client.call_async(request)
-        return True
-
-    def answer(self) -> Any:
-        """The answer, once; None while there is none."""
-        if self._future is None or not self._future.done():
-            return None
-        future, self._future = self._future, None
-        return future.result()
-
-    def drop(self) -> None:
-        """Expect no answer any more."""
-        if self._future is not None:
-            self.client.remove_pending_request(self._future)
-            self._future = None
-
-
 class Watchdog(node.SacNode[Parameters]):
     """Guards one robot. What it hears is taken in on the main thread, a bounded amount a time."""
 
@@ -194,7 +160,7 @@ class Watchdog(node.SacNode[Parameters]):
         self._commands = 0  # since the last look
         self._input = JointInput(self._robot)
         self._active: list[str] = []  # motion controllers
-        self._listed_at = self._status_due = -math.inf
+        self._status_due = -math.inf
         self._make_clients()
         self._status = self.create_publisher(
             WatchdogStatus, "watchdog/status", qos.STATUS, qos_overriding_options=qos.OVERRIDABLE
@@ -227,10 +193,7 @@ class Watchdog(node.SacNode[Parameters]):
         self._switch = Request(
             robot.create_client(SwitchController, "controller_manager/switch_controller")
         )
-        self._list = Request(
-            robot.create_client(ListControllers, "controller_manager/list_controllers")
-        )
-        self._list_changes = 0  # of the activity when the list was asked for
+        self._inquiry = Inquiry(robot, self._activity)
         self._cancel = robot.create_client(
             CancelGoal, "action_server/ptp_motion/_action/cancel_goal"
         )
@@ -282,7 +245,7 @@ class Watchdog(node.SacNode[Parameters]):
         now = time.monotonic()
         self._watch.hear_commands(self._commands, now)
         self._commands = 0
-        self._list_controllers(now)
+        self._inquire(now)
         self._follow_controllers(now)
         if self._state == "tripped":
             self._enforce(now)
@@ -291,15 +254,20 @@ class Watchdog(node.SacNode[Parameters]):
         if now >= self._status_due:
             self._publish_status()
 
-    def _list_controllers(self, now: float) -> None:
-        """Ask which controllers there are, and which of them move the robot."""
-        answer = self._list.answer()
-        if answer is not None:
-            self._activity.take_list(answer.controller, self._list_changes)
-        stale = now - self._listed_at > LIST_PERIOD
-        changed = self._activity.changes != self._list_changes
-        if (stale or changed) and self._list.ask(ListControllers.Request(), now, LIST_PERIOD):
-            self._listed_at, self._list_changes = now, self._activity.changes
+    def _inquire(self, now: float) -> None:
+        """Know which controllers are active, and which of them move the robot.
+
+        A robot that stops by itself says nothing of it, and is silent.
+        """
+        inquiry = self._inquiry
+        inquiry.take()
+        if (
+            inquiry.is_old
+            or self._watch.is_silent(now)
+            or (self._state == "tripped" and not self._stopped)
+            or now - inquiry.asked > LIST_PERIOD
+        ):
+            inquiry.ask()
 
     def _follow_controllers(self, now: float) -> None:
         """Begin or end to watch as motion controllers become active or inactive."""
@@ -419,7 +387,9 @@ class Watchdog(node.SacNode[Parameters]):
         now = time.monotonic()
         if not self._stopped:
             return False, f"{', '.join(self._active)} is not confirmed inactive yet"
-        persisting = self._watch.persists(self._cause.kind, self._tripped_at, now)
+        persisting = self._watch.persists(
+            self._cause.kind, self._tripped_at, now, bool(self._activity.stopped())
+        )
         if persisting is not None:
             self.get_logger().warning(f"Not cleared: {persisting.text}")
             return False, f"not cleared: {persisting.text}"

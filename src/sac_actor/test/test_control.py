@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
 import rclpy
 from rclpy.node import Node
 
+from sac_actor import control as acting
 from sac_actor.control import UNLATCHED, WATCHDOG, Control
 from sac_actor.environment import EpisodeCut
 from sac_msgs.msg import WatchdogStatus
@@ -19,7 +21,7 @@ def control() -> Iterator[Control]:
     context = rclpy.Context()
     rclpy.init(context=context)
     node = Node("acting", context=context)
-    made = Control(node, "cartesian_impedance_controller", "", 0.0)
+    made = Control(node, "cartesian_impedance_controller", "", 60.0, time.monotonic)
     made.taken = True
     made._on_watchdog(WatchdogStatus(state="watching"))
     made.check()
@@ -43,3 +45,21 @@ def test_a_watchdog_that_is_started_anew_has_cleared_nothing(control: Control) -
     assert control.loss == UNLATCHED  # for which a person is asked, whatever the recovery mode
     with pytest.raises(EpisodeCut, match="started anew while tripped: a reason"):
         control.check()
+
+
+def test_a_watchdog_that_waits_while_we_act_guards_something_else(
+    control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    control._on_watchdog(WatchdogStatus(state="waiting", trips=1))
+    control.forget_loss()
+    control.taken = True
+    control.check()  # it has a moment to see that we act
+    control._on_watchdog(WatchdogStatus(state="watching", trips=1))
+    monkeypatch.setattr(acting, "WATCHES", 0.0)
+    control.check()
+    control._on_watchdog(WatchdogStatus(state="waiting", trips=1))
+    control.check()
+    with pytest.raises(EpisodeCut, match="does not watch although cartesian_impedance_controller"):
+        control.check()
+    control.taken = False
+    control.check()

@@ -166,6 +166,8 @@ def test_a_cause_persists_as_long_as_it_is_there(robot: Robot) -> None:
     robot.run(4.0)
     assert robot.persisting(vigilance.STATE) == vigilance.STATE
     assert robot.persisting(vigilance.LATENCY) == vigilance.STATE
+    for kind in (vigilance.STATE, vigilance.LATENCY):
+        assert robot.watch.persists(kind, tripped, robot.now, stopped=True) is None
     assert robot.persisting(vigilance.ACTOR) == vigilance.ACTOR
     assert robot.persisting(vigilance.FROZEN, tripped) == vigilance.FROZEN
     assert robot.persisting(vigilance.COMMANDS) is None, "nobody commands a stopped robot"

@@ -14,6 +14,7 @@ from lifecycle_msgs.msg import State
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool
 
 from sac_actor import watchdog
 from sac_envs.kinematics import forward
@@ -105,6 +106,17 @@ def lab() -> Iterator[Lab]:
 def test_values_that_stay_the_same_while_commands_ask_for_motion_are_frozen(lab: Lab) -> None:
     assert lab.until(lambda: lab.state == "tripped", 0.02, moves=False)
     assert "joint states are frozen" in lab.dog._cause.text
+
+
+def test_an_emergency_stop_that_is_latched_is_heard_by_a_watchdog_that_comes_later(
+    lab: Lab,
+) -> None:
+    lab.dog.cleanup()
+    latched = lab.peer.create_publisher(Bool, "emergency_stop", qos.STATUS)
+    latched.publish(Bool(data=True))
+    lab.dog.configure()
+    assert lab.until(lambda: lab.state == "tripped", 0.001, moves=True)
+    assert lab.dog._cause.text == "emergency_stop is true"
 
 
 def test_a_robot_that_is_asked_to_stay_may_stay(lab: Lab) -> None:

@@ -48,7 +48,12 @@ WATCHED_COMMANDS = QoSProfile(
     durability=DurabilityPolicy.VOLATILE,
 )
 WATCHED_STATUS = WATCHED_COMMANDS
-EMERGENCY_STOP = (_reliable(10, DurabilityPolicy.VOLATILE), WATCHED_COMMANDS)
+# Whoever says it, and when: a latched one is heard also by a watchdog that is started afterwards.
+EMERGENCY_STOP = (
+    _reliable(10, DurabilityPolicy.VOLATILE),
+    _reliable(1, DurabilityPolicy.TRANSIENT_LOCAL),  # what was before its newest is over
+    WATCHED_COMMANDS,
+)
 # What an operator says to a prompt.
 ANSWER = _reliable(1, DurabilityPolicy.VOLATILE)
 # A person's wish counts now or never, as a command does.
