@@ -176,8 +176,7 @@ class Recovery:
             raise PersonNeeded(f"{fault}; {then}")
         if self.strikes >= self._max_strikes:
             raise PersonNeeded(
-                f"{fault}; {self.strikes} recoveries and no whole episode since. Is it in contact? "
-                f"{then[0].upper()}{then[1:]}"
+                f"{fault}; {self.strikes} recoveries and no whole episode since: {then}"
             )
         wait = self._not_before - time.monotonic()
         if wait > 0.0:

@@ -27,7 +27,14 @@ from sac_actor.commands import (
     Target,
 )
 from sac_actor.safety import SafetyFilter, Workspace
-from sac_envs.kinematics import TOOL_DOWN, forward, inverse, rotation_of, tool_positions
+from sac_envs.kinematics import (
+    TOOL_DOWN,
+    forward,
+    inverse,
+    quaternion_to_rotation,
+    rotation_of,
+    tool_positions,
+)
 from sac_envs.robots import FR3, HOME, Float64
 from sac_envs.task import Command, RobotState
 from sac_envs.tasks.reach import Reach
@@ -309,3 +316,23 @@ def check(arm: Arm, message: Any) -> None:
     assert (positions <= FR3.conservative_max + 1e-3).all()
     assert (tool >= low - 3.0 * JointReference.TOLERANCE).all()
     assert (tool <= high + 3.0 * JointReference.TOLERANCE).all()
+
+
+# Before the controller is active.
+
+
+@pytest.mark.parametrize("kind", ADAPTERS.values())
+def test_before_it_becomes_active_a_controller_that_keeps_targets_is_told_to_stay(
+    kind: type[CommandAdapter],
+) -> None:
+    arm = Arm(kind)
+    joints, state = arm.joints(), arm.state()
+    arm.adapter.prepare(state, joints)
+    if kind is not CartesianImpedance:
+        assert not arm.messages
+        return
+    (pose,) = [message.pose for message in arm.messages]
+    p, o = pose.position, pose.orientation
+    assert [p.x, p.y, p.z] == pytest.approx(state.tool_position.tolist())
+    turned = quaternion_to_rotation(np.array([o.x, o.y, o.z, o.w]))
+    assert turned == pytest.approx(state.tool_rotation)
