@@ -355,6 +355,37 @@ def test_an_actor_that_died_leaves_a_bag_that_says_so(
     assert verdicts["8"]["complete"] == "true"
 
 
+def test_an_episode_whose_actor_is_gone_ends_although_the_robot_speaks_on(
+    start: Start, teller: Teller, observer: Node, tmp_path: Path
+) -> None:
+    program = recorder(start, tmp_path / "demos", "num_episodes:=1")
+    teller.wait_for_recorder()
+    teller.start()
+    teller.step()
+    wait_for_journal(tmp_path / "demos", "/sac/steps", 1)
+    for publisher in (teller.events, teller.steps):
+        observer.destroy_publisher(publisher)
+    program.wait_for("episode_0001 ends here: its actor is gone")
+    program.wait_for("Episode 1/1: not ended, 1 steps")
+    assert program.wait() == 0
+    (bag,) = bags(tmp_path / "demos")
+    assert custom_data(bag)["complete"] == "false"
+
+
+def test_what_cannot_be_decoded_is_said_and_recorded_on(
+    start: Start, teller: Teller, tmp_path: Path
+) -> None:
+    program = recorder(start, tmp_path / "demos", "num_episodes:=1")
+    teller.wait_for_recorder()
+    for nonsense in (b"\x00\x01\x00\x00", b"\x00\x01\x00\x00" + b"\xff" * 40):
+        teller.steps.publish(nonsense)
+        teller.events.publish(nonsense)
+    program.wait_for("is not recorded")
+    teller.whole_episode(3)
+    program.wait_for("Episode 1/1: success, 3 steps")
+    assert program.wait() == 0
+
+
 @pytest.mark.parametrize(
     ("path", "expected"),
     [("file/below", "expected a folder that can be written"), ("demos", "another recorder")],

@@ -278,6 +278,11 @@ class Targets:
         at = message.pose.position
         self._heard.append((seconds(message), at.x, at.y, at.z))
 
+    @property
+    def height(self) -> float:
+        """Of the newest, m."""
+        return self._heard[-1][3]
+
     def between(self, start: float, end: float) -> np.ndarray:
         """Rows `(n, 4)` of time (s) and position (m)."""
         heard = np.array(self._heard)
@@ -348,6 +353,31 @@ def test_a_person_takes_over_from_the_policy_and_gives_back_without_a_jump(
         told = targets.between(stamps[change - 2], stamps[change + 2])
         assert len(told) > 2
         assert np.ptp(told[:, 1:], axis=0).max() < 2e-3
+
+
+def test_a_person_who_takes_over_during_an_evaluation_acts_at_once(
+    start: Start, start_at_terminal: StartAtTerminal, observer: Node
+) -> None:
+    robot(start)
+    Learner(observer)
+    watcher, targets = Watcher(observer), Targets(observer)
+    program = actor(
+        start, "random_steps:=0", "max_episode_steps:=60", "teleop_timeout:=10.0",
+        "eval_period:=1", "eval_episodes:=1000",
+    )  # fmt: skip
+    person = keyboard(start_at_terminal, "hold_time:=1.0")
+    watcher.until_state("evaluating")
+    person.press("t")
+    person.wait_for("You act")
+    program.wait_for("A person has taken over: there is no evaluation now")
+    watcher.until(lambda: watcher.status.human_acts, "the status says who acts")
+    before, height = len(watcher.rows), targets.height
+    person.press("f")
+    watcher.until(lambda: targets.height < height - 0.02, "the target goes down")
+    # The next episode is one of the training again, and the person's from its beginning.
+    watcher.until(lambda: len(watcher.rows) > before + 3, "more rows")
+    assert {int(row.source[0]) for _, row in watcher.rows[before:]} == {HUMAN}
+    assert watcher.status.evaluations == 0
 
 
 def test_a_gamepad_moves_the_robot_and_a_silent_one_stops_it(start: Start, observer: Node) -> None:

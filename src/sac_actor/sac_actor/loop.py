@@ -54,28 +54,35 @@ def evaluate(
     seed: int | None = None,
     report: Callable[[int, float, Step], None] = lambda episode, episode_return, last: None,
     wanted: float = 0.0,
+    person: Callable[[], Float32 | None] = lambda: None,
 ) -> Evaluation | None:
     """Run `episodes` episodes with the policy's mean action; None if `go_on` said no on the way.
 
     `report(episode, return, last step)` is called after each. The evaluation ends early when a
     success rate of `wanted` is out of reach: a poor policy is not worth the time of all episodes.
+    While `person` gives an action, that is taken. Such an episode goes on to its end, as nothing
+    but the person is to move the arm, and then there is no evaluation.
     """
     returns: list[float] = []
     lengths: list[int] = []
     outcomes: list[bool | None] = []
-    environment.announce(SOURCE_POLICY)
     for episode in range(episodes):
         observation = environment.reset(seed if episode == 0 else None)
-        episode_return, length, done = 0.0, 0, False
+        episode_return, length, done, taken_over = 0.0, 0, False, False
         while not done:
             if not go_on():
                 environment.hold()
                 return None
-            last = environment.step(policy.mean(observation))
+            theirs = person()
+            taken_over = taken_over or theirs is not None
+            environment.announce(SOURCE_POLICY if theirs is None else SOURCE_HUMAN)
+            last = environment.step(policy.mean(observation) if theirs is None else theirs)
             observation = last.observation
             episode_return += last.reward
             length += 1
             done = last.terminated or last.truncated
+        if taken_over:
+            return None
         returns.append(episode_return)
         lengths.append(length)
         outcomes.append(last.success)
@@ -272,6 +279,7 @@ class EnvironmentLoop:
         episode.truncated = not episode.terminated
         episode.success = None if last is None else last.success
         episode.discarded = not (episode.success or self.behaviour.keeps_failures)
+        episode.discarded |= episode.length == 0  # there is nothing to keep
         if mark is not None:
             episode.operator_name = mark.operator_name or episode.operator_name
             episode.discarded |= mark.kind == Kind.DISCARD

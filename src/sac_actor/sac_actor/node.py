@@ -24,6 +24,7 @@ from sac_actor.deployment import Deployment
 from sac_actor.environment import (
     Environment,
     EpisodeCut,
+    Float32,
     Interrupted,
     NoStart,
     make_environment,
@@ -120,7 +121,7 @@ class Actor(node.SacNode[Parameters]):
         self._refusals = Refusals(self)
         self._evaluations = 0
         self._evaluation = Evaluation(0, (float("nan"),), (0,), None)
-        self._evaluating = False
+        self._evaluating = self._taken_over = False  # the latter: by a person, meanwhile
         self._waiting_for = ""  # what has to happen before an episode may begin
         self._held_up = False  # until the queue has room
         self._state_shown = ""
@@ -305,11 +306,11 @@ class Actor(node.SacNode[Parameters]):
     def _evaluation_is_due(self) -> bool:
         p = self.parameters
         learns = p.behaviour == "policy" and not p.checkpoint
-        return learns and p.eval_period > 0 and self._next_evaluation <= self.loop_.steps
+        is_due = learns and p.eval_period > 0 and self._next_evaluation <= self.loop_.steps
+        return is_due and self._wish_of_person() is None  # whoever has taken over goes on
 
     def _on_cut(self, cut: EpisodeCut) -> None:
         """Say why there is no episode, and wait a moment before the next attempt."""
-        self._evaluating = False
         reason = str(cut)
         if not isinstance(cut, NoStart):
             self._cuts += 1
@@ -330,6 +331,7 @@ class Actor(node.SacNode[Parameters]):
             return  # there will be an evaluation at the end of the first episode with weights
         p = self.parameters
         self._evaluating = True
+        self._person.forget_motion()
         try:
             result = evaluate(
                 self.environment,
@@ -337,9 +339,10 @@ class Actor(node.SacNode[Parameters]):
                 p.eval_episodes,
                 go_on=self._goes_on,
                 wanted=p.eval_success,
+                person=self._wish_in_evaluation,
             )
         finally:
-            self._evaluating = False
+            self._evaluating = self._taken_over = False
         if result is None:
             return
         self._next_evaluation = self.loop_.steps + p.eval_period
@@ -354,6 +357,22 @@ class Actor(node.SacNode[Parameters]):
             f"over {len(result.returns)} episodes (weights of learner step {result.policy_version})"
         )
         self._publish_status()
+
+    def _wish_of_person(self) -> Float32 | None:
+        """What a person who has taken over asks for."""
+        heard = self._person.heard
+        return heard.action if heard is not None and heard.engaged else None
+
+    def _wish_in_evaluation(self) -> Float32 | None:
+        wish = self._wish_of_person()
+        if wish is not None and not self._taken_over:
+            self._taken_over = True
+            self._publish_status()
+            self.get_logger().info(
+                "A person has taken over: there is no evaluation now, and this episode goes on to "
+                "its end without being stored"
+            )
+        return wish
 
     def on_deactivate(self, state):  # type: ignore[no-untyped-def]
         result = super().on_deactivate(state)
@@ -498,7 +517,7 @@ class Actor(node.SacNode[Parameters]):
             last_fault_stamp=self._last_fault_stamp.to_msg(),
             recoveries=health.recoveries,
             strikes=health.strikes,
-            human_acts=self.loop_.source == SOURCE_HUMAN,
+            human_acts=self.loop_.source == SOURCE_HUMAN or self._taken_over,
             human_steps=self.loop_.human_steps,
         )
         status.header.stamp = now.to_msg()

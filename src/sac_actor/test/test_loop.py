@@ -8,7 +8,7 @@ import pytest
 from loops import Cut, make_policy, taken
 
 from sac_actor.behaviour import Learnt
-from sac_actor.environment import EpisodeCut, GymEnvironment
+from sac_actor.environment import EpisodeCut, GymEnvironment, Step
 from sac_actor.loop import EnvironmentLoop, Evaluation, Pace, evaluate
 from sac_actor.queue import TransitionQueue
 from sac_core.policy import Policy
@@ -66,6 +66,32 @@ def test_evaluation_uses_the_mean_action_and_is_repeatable() -> None:
     assert first.policy_version == 7
     assert first.lengths == (200, 200, 200)
     assert evaluate(environment, policy, 3, go_on=lambda: False) is None
+
+
+def test_an_evaluation_that_a_person_takes_over_goes_on_to_its_episodes_end_and_is_none() -> None:
+    asked: list[float] = []
+
+    class Asked(GymEnvironment):
+        def step(self, action: np.ndarray) -> Step:
+            asked.append(float(action[0]))
+            return super().step(action)
+
+    policy, wish = make_policy(3, 1), np.full(1, 0.25, np.float32)
+
+    def person() -> np.ndarray | None:
+        return wish if 210 <= len(asked) < 220 else None
+
+    assert evaluate(Asked("Pendulum-v1"), policy, 3, seed=1, person=person) is None
+    assert len(asked) == 400, "two whole episodes, and no third"
+    assert asked[210:220] == [0.25] * 10
+    assert 0.25 not in asked[:210] + asked[220:]
+
+
+def test_an_episode_without_a_step_is_none_to_keep() -> None:
+    loop = run_loop(0)
+    loop._begin_episode()
+    loop.abandon_episode()
+    assert (loop.episodes, loop.episodes_kept) == (1, 0)
 
 
 def test_actions_are_scaled_to_the_environments_bounds() -> None:

@@ -123,6 +123,11 @@ class Recording:
         self._ended_at = now
 
     @property
+    def has_ended(self) -> bool:
+        """Whether it is over, known how or not."""
+        return self._ended_at is not None
+
+    @property
     def missing(self) -> int:
         """Transitions of the episode that are not in the bag."""
         if self.ended is None:
@@ -268,6 +273,10 @@ class Episodes:
         return [
             one for one in self.open if one.started.actor_id == event.actor_id and one.ended is None
         ]
+
+    def without_end(self) -> list[Recording]:
+        """Recordings that go on until their end is told."""
+        return [one for one in self.open if not one.has_ended]
 
     def take_done(self, now: float) -> list[Recording]:
         """Those of which nothing more is to be expected; they are open no longer."""

@@ -80,9 +80,10 @@ class RawInbox:
         """Hand over what has arrived, of each topic up to `TURN`; how many there were."""
         count = 0
         for subscription, callback in list(self._subscriptions.items()):
-            take, kind = subscription.handle.take_message, subscription.msg_type
             for _ in range(TURN):
-                taken = take(kind, True)
+                if subscription not in self._subscriptions:  # a callback has ended it
+                    break
+                taken = subscription.handle.take_message(subscription.msg_type, True)
                 if taken is None:
                     break
                 data, info = taken

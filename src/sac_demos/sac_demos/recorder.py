@@ -37,6 +37,7 @@ FLUSH_PERIOD = 0.1  # s; what came since the last flush is lost when the process
 LOOK_PERIOD = 0.1  # s between two looks for new topics
 SETTLING = 0.2  # s from the last subscription until messages can be counted on
 ROBOT_PATIENCE = 5.0  # s that a robot's topics are waited for once there is an actor
+ACTOR_GONE = 3.0  # s without anybody who tells of episodes, then the one under way has ended
 LAST_WAIT = 3.0  # s that a recorder told to stop waits for the end of the episode under way
 LOCK = ".recorder"
 
@@ -80,6 +81,7 @@ class Recorder(SacNode[Parameters]):
         self._ready = time.time_ns()  # what was told before is of an episode that had begun
         self._hears_steps = False
         self._actor_seen: float | None = None  # monotonic s
+        self._told_at = 0.0  # when somebody was last there who tells of episodes, monotonic s
         self._steps_topic = self._node.resolve_topic_name("sac/steps")
         self._events = self._listen("sac/episode", EpisodeEvent, qos.EPISODE, self._on_episode)
         self._topics = Topics(
@@ -203,21 +205,21 @@ class Recorder(SacNode[Parameters]):
     # Messages.
 
     def _on_step(self, message: Message) -> None:
-        batch = deserialize_message(message.data, TransitionBatch)
         try:
+            batch = deserialize_message(message.data, TransitionBatch)
             transitions_from_message(batch)
             if len(batch.rewards) != 1:
                 raise ValueError(f"{len(batch.rewards)} rows, expected one")
-        except ValueError as error:
+        except (ValueError, RuntimeError) as error:  # the latter: no such message
             self._refuse("sac/steps", error)
             return
         self._episodes.add_row(message, batch)
 
     def _on_episode(self, message: Message) -> None:
-        event = deserialize_message(message.data, EpisodeEvent)
         try:
+            event = deserialize_message(message.data, EpisodeEvent)
             check_episode_event(event)
-        except ValueError as error:
+        except (ValueError, RuntimeError) as error:  # the latter: no such message
             self._refuse("sac/episode", error)
             return
         if event.event == EpisodeEvent.STARTED:
@@ -233,7 +235,7 @@ class Recorder(SacNode[Parameters]):
         self._topics.look()
         self._episodes.begin(message, event, self._topics.latched)
 
-    def _refuse(self, topic: str, error: ValueError) -> None:
+    def _refuse(self, topic: str, error: Exception) -> None:
         self._refused += 1
         if self._refused == 1:
             self.get_logger().warning(f"A message of {topic} is not recorded: {error}")
@@ -248,12 +250,22 @@ class Recorder(SacNode[Parameters]):
             self._topics.look()
             if not self._hears_steps:
                 self._hear_steps()
+            self._look_for_actors(now)
         if now - self._flushed >= FLUSH_PERIOD:
             self._flushed = now
             self._flush()
         for recording in self._episodes.take_done(now):
             self._finisher.finish(recording)
         self._report()
+
+    def _look_for_actors(self, now: float) -> None:
+        """An episode whose actor is gone has ended: nobody will say so, and the robot speaks on."""
+        if self._events.get_publisher_count() > 0:
+            self._told_at = now
+        elif now - self._told_at > ACTOR_GONE:
+            for recording in self._episodes.without_end():
+                recording.end_unknown(now)
+                self.get_logger().warning(f"{recording.name} ends here: its actor is gone")
 
     def _flush(self) -> None:
         fault = self._finisher.fault if self._finisher is not None else ""
