@@ -336,6 +336,22 @@ def test_an_episode_that_began_before_the_recorder_is_left_out(
     assert_holds(bag, teller, 2, 5)
 
 
+def test_an_episode_whose_end_was_not_told_takes_no_row_of_the_next(
+    start: Start, teller: Teller, tmp_path: Path
+) -> None:
+    program = recorder(start, tmp_path / "demos", "num_episodes:=2")
+    teller.wait_for_recorder()
+    teller.start()
+    teller.step()
+    teller.episode += 1
+    teller.whole_episode(3)
+    program.wait_for("Episode 2/2")
+    assert program.wait() == 0
+    first, second = bags(tmp_path / "demos")
+    assert_holds(first, teller, 0, 1)
+    assert_holds(second, teller, 1, 4)
+
+
 def test_an_actor_that_died_leaves_a_bag_that_says_so(
     start: Start, teller: Teller, observer: Node, tmp_path: Path
 ) -> None:

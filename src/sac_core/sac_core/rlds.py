@@ -40,6 +40,9 @@ LAST_OBSERVATION = "episode_metadata/last_observation"
 SUCCESS = "episode_metadata/success"
 TASK = "episode_metadata/task"
 INVALID = "episode_metadata/invalid"
+ID = "episode_metadata/episode_id"
+LAST_STAMP = "episode_metadata/last_timestamp_ns"
+STAMPS = "steps/timestamp_ns"
 
 
 class RldsError(ValueError):
@@ -271,6 +274,27 @@ def load_demonstrations(
         if progress is not None and (len(episodes) % 64 == 0 or len(episodes) == dataset.episodes):
             progress(len(episodes), dataset.episodes)
     return reader.joined([one for one in episodes if not one.invalid])
+
+
+def episode_keys(dataset: Dataset) -> set[tuple[str, int]]:
+    """What tells the episodes of a dataset that was written here from each other.
+
+    Their `episode_id` and the stamp (ns) of their last observation: the first is another one when
+    an idle beginning is left out.
+
+    Raises:
+        RldsError: the dataset is broken.
+    """
+    found = set()
+    wanted = names((ID, LAST_STAMP, STAMPS))
+    for record in _records(dataset):
+        try:
+            features = decode(record, wanted)
+            stamps = _numbers(features, LAST_STAMP if LAST_STAMP in features else STAMPS)
+        except ValueError as error:
+            raise RldsError(f"{dataset.path}: {error}") from error
+        found.add((_text(features, ID), int(stamps[-1]) if len(stamps) else 0))
+    return found
 
 
 def _records(dataset: Dataset) -> Iterator[bytes]:

@@ -1,8 +1,8 @@
 """Writes RLDS datasets that TensorFlow Datasets opens, without either of them (see `rlds`).
 
-A dataset appears whole or not at all: it is written beside its place and renamed. Appending adds
-shards under names that the old description does not know; replacing `dataset_info.json` is the one
-step that makes them part of the dataset.
+A dataset appears whole or not at all: it is written beside its place, read again for its
+statistics, and renamed. Appending adds shards under names that the old description does not know;
+replacing `dataset_info.json` is the one step that makes them part of the dataset.
 """
 
 from __future__ import annotations
@@ -20,19 +20,23 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sac_core.limits import MAX_MAGNITUDE
 from sac_core.rlds import (
     DEFAULT_TEMPLATE,
     LAST_STEPS,
     Dataset,
     FloatArray,
     RldsError,
+    episode_keys,
     read_description,
 )
+from sac_core.rlds_statistics import FILE as STATISTICS
 from sac_core.rlds_statistics import write_statistics
 from sac_core.tf_example import encode
 from sac_core.tfrecord import write_record
 
 SPLIT = "train"
+SAME = ("task", "control_rate", "observation_names", "action_names")  # of metadata, in one dataset
 SHARD_BYTES = 64 * 2**20  # a shard that has grown this large is the last episode's
 
 
@@ -65,6 +69,11 @@ class Episode:
 
     def __len__(self) -> int:
         return len(self.rewards)
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """As of `sac_core.rlds.episode_keys`."""
+        return self.labels.episode_id, int(self.stamps[-1])
 
 
 class RldsWriter:
@@ -114,6 +123,7 @@ class RldsWriter:
         self._description = description
         self._metadata = {**(metadata or {}), "last_step": last_step}
         self._old = self._existing(append)
+        self.there = episode_keys(self._old) if self._old is not None else set()
         self._folder = self.path.with_name(f".{version}.incomplete")
         shutil.rmtree(self._folder, ignore_errors=True)  # of a writer that was killed
         self._folder.mkdir(parents=True)
@@ -134,6 +144,13 @@ class RldsWriter:
                 f"{self.path}: its features or its last_step are others than those of what is to "
                 "be appended: expected a dataset of the same task and layout, written here"
             )
+        for key in SAME:
+            known, given = old.metadata.get(key), self._metadata.get(key)
+            if known and given and known != given:
+                raise RldsError(
+                    f"{self.path}: its {key} is {known!r:.80}, that of what is to be appended "
+                    f"{given!r:.80}: expected a dataset of the same task"
+                )
         if set(old.splits) != {SPLIT}:
             raise RldsError(f"{self.path}: expected the split {SPLIT} and no other")
         return old
@@ -142,7 +159,8 @@ class RldsWriter:
         """Append one episode.
 
         Raises:
-            RldsError: its arrays do not belong together, or it has no transition.
+            RldsError: its arrays do not belong together, it has no transition, or values that are
+                not finite or beyond all that a robot has. Nothing of it is written then.
             OSError: the disk does not take it.
         """
         _check(episode, *self.sizes)
@@ -168,44 +186,45 @@ class RldsWriter:
         """Make what was added a dataset, or part of the one that is there.
 
         Raises:
-            RldsError: nothing was added.
+            RldsError: nothing was added, or what is there is broken; nothing has changed then.
             OSError: the disk does not take it; nothing has changed then.
         """
+        self.prepare()
+        self.publish()
+
+    def prepare(self) -> None:
+        """Make the whole of it beside its place, and read it again. Raises as `close`."""
         if self._file is not None:
             self._file.close()
         if not self.episodes:
             self.abort()
             raise RldsError(f"{self.path}: no episode to write")
-        if self._old is None:
-            self._place(self._folder, 0, len(self._shards))
-            self._describe(self._folder, self._shards, self._bytes)
-            write_statistics(self._folder)
-            self._folder.rename(self.path)
-        else:
-            self._append(self._old)
-
-    def _append(self, old: Dataset) -> None:
-        there = old.splits[SPLIT]
-        total = len(there.shards) + len(self._shards)
-        links = [self.path / self._shard_name(n, total) for n in range(len(there.shards))]
-        for shard, link in zip(there.shards, links, strict=True):
-            link.unlink(missing_ok=True)
+        old = self._old.splits[SPLIT] if self._old is not None else None
+        lengths, shards = (old.lengths, old.shards) if old is not None else ((), ())
+        total, size = len(shards) + len(self._shards), self._bytes
+        for number, shard in enumerate(shards):
+            link = self._folder / self._shard_name(number, total)
             _link(shard, link)
-        self._place(self.path, len(there.shards), total)
-        framing = 16 * sum(there.lengths)
-        size = sum(link.stat().st_size for link in links) - framing + self._bytes
-        self._describe(self._folder, [*there.lengths, *self._shards], size)
-        (self._folder / "dataset_info.json").replace(self.path / "dataset_info.json")
-        for shard in there.shards:
-            shard.unlink(missing_ok=True)
-        shutil.rmtree(self._folder)
-        write_statistics(self.path)
-
-    def _place(self, folder: Path, first: int, total: int) -> None:
-        """Give the new shards their names."""
+            size += link.stat().st_size
         for number in range(len(self._shards)):
             written = self._folder / f"shard-{number}"
-            written.replace(folder / self._shard_name(first + number, total))
+            written.replace(self._folder / self._shard_name(len(shards) + number, total))
+        framing = 16 * sum(lengths)
+        self._describe(self._folder, [*lengths, *self._shards], size - framing)
+        write_statistics(self._folder)
+
+    def publish(self) -> None:
+        """Put in its place what was prepared."""
+        if self._old is None:
+            self._folder.rename(self.path)
+            return
+        for shard in self._folder.glob("*.tfrecord-*"):
+            shard.replace(self.path / shard.name)
+        for name in ("dataset_info.json", STATISTICS):
+            (self._folder / name).replace(self.path / name)
+        for shard in self._old.splits[SPLIT].shards:
+            shard.unlink(missing_ok=True)
+        shutil.rmtree(self._folder)
 
     def _shard_name(self, number: int, total: int) -> str:
         return f"{self.name}-{SPLIT}.tfrecord-{number:05d}-of-{total:05d}"
@@ -277,6 +296,14 @@ def _check(episode: Episode, observation_size: int, action_size: int) -> None:
             raise RldsError(
                 f"episode {episode.labels.episode_id!r:.80}: {name} of shape {found}, expected "
                 f"{shape} and at least one transition"
+            )
+    for name in ("observations", "actions", "rewards"):
+        largest = np.inf if name == "actions" else MAX_MAGNITUDE  # whoever learns looks at these
+        reach = float(np.abs(getattr(episode, name).astype(np.float32)).max(initial=0.0))
+        if not (np.isfinite(reach) and reach <= largest):
+            raise RldsError(
+                f"episode {episode.labels.episode_id!r:.80}: {name} reaches {reach:.4g}, expected "
+                f"finite values of at most {largest:.4g}"
             )
 
 

@@ -382,12 +382,16 @@ def test_actions_beyond_their_bounds_are_refused_by_who_learns(tmp_path: Path) -
     assert loaded.actions.tobytes() == one.actions.tobytes()
 
 
-def test_what_cannot_be_read_again_is_not_written(tmp_path: Path) -> None:
-    one = episode(0)
-    one.rewards[1] = np.nan
-    with pytest.raises(RldsError, match="not finite"):
-        write(tmp_path, [one])
-    assert list((tmp_path / "cube").iterdir()) == []
+@pytest.mark.parametrize("name", ["observations", "actions", "rewards"])
+def test_an_episode_that_cannot_be_read_again_is_not_written(tmp_path: Path, name: str) -> None:
+    one = episode(1)
+    getattr(one, name).flat[1] = np.nan
+    with RldsWriter(tmp_path, "cube", OBSERVATIONS, ACTIONS) as writer:
+        writer.add(episode(0))
+        with pytest.raises(RldsError, match=f"episode '1': {name} reaches nan, expected finite"):
+            writer.add(one)
+        writer.add(episode(2))
+    assert_same(load(tmp_path), [episode(0), episode(2)])
 
 
 def cut_shard(path: Path) -> None:
@@ -518,6 +522,40 @@ def test_a_failed_appending_leaves_what_was_there(tmp_path: Path) -> None:
         writer.add(episode(1))
         raise ZeroDivisionError
     assert {file.name: file.read_bytes() for file in path.iterdir()} == before
+
+
+def test_a_dataset_that_is_broken_is_not_appended_to_and_stays_as_it_was(tmp_path: Path) -> None:
+    path = write(tmp_path, [episode(0), episode(1)])
+    writer = RldsWriter(tmp_path, "cube", OBSERVATIONS, ACTIONS, append=True)
+    writer.add(episode(2))
+    flip_a_bit(path)
+    before = {file.name: file.read_bytes() for file in path.iterdir()}
+    with pytest.raises(RldsError):
+        writer.close()
+    writer.abort()
+    assert {file.name: file.read_bytes() for file in path.iterdir()} == before
+
+
+def test_a_dataset_of_another_task_is_not_appended_to(tmp_path: Path) -> None:
+    write(tmp_path, [episode(0)], metadata={"task": "reach", "control_rate": 10.0})
+    for metadata, what in (
+        ({"task": "pick_cube", "control_rate": 10.0}, "its task is 'reach'"),
+        ({"task": "reach", "control_rate": 20.0}, "its control_rate is 10.0"),
+    ):
+        with pytest.raises(RldsError, match=what):
+            write(tmp_path, [episode(1)], metadata=metadata, append=True)
+    write(tmp_path, [episode(1)], metadata={"task": "reach"}, append=True)
+    assert_same(load(tmp_path), [episode(0), episode(1)])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_who_appends_is_told_which_episodes_are_there(tmp_path: Path, layout: str) -> None:
+    told = [episode(0), episode(1, length=3)]
+    write(tmp_path, told, last_step=layout)
+    writer = RldsWriter(tmp_path, "cube", OBSERVATIONS, ACTIONS, last_step=layout, append=True)
+    writer.abort()
+    assert writer.there == {one.key for one in told}
+    assert episode(2).key not in writer.there
 
 
 def test_a_dataset_is_not_overwritten_and_only_its_own_kind_appended(tmp_path: Path) -> None:

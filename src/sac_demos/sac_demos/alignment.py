@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 Times = NDArray[np.int64]
 Values = NDArray[np.float64]
 
+MOST_TICKS = 10_000_000  # of one bag: eleven days at 10 Hz
 NEVER = np.iinfo(np.int64).max  # the age of what is not there
 
 
@@ -25,10 +26,19 @@ class Aligned(NamedTuple):
 
 
 def fixed_rate(first: int, last: int, rate: float) -> Times:
-    """Ticks at `rate` Hz from `first`, none after `last` (ns)."""
+    """Ticks at `rate` Hz from `first`, none after `last` (ns).
+
+    Raises:
+        ValueError: there would be more than `MOST_TICKS`.
+    """
     if last < first:
         return np.zeros(0, np.int64)
     count = int((last - first) * rate / 1e9) + 2
+    if count > MOST_TICKS:
+        raise ValueError(
+            f"{(last - first) / 1e9:.6g} s at {rate:g} Hz: expected at most {MOST_TICKS} ticks; is "
+            "there a wrong stamp? time: receive does without stamps"
+        )
     ticks = first + np.round(np.arange(count) * (1e9 / rate)).astype(np.int64)
     return ticks[ticks <= last]
 

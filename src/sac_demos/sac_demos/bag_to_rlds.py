@@ -64,7 +64,8 @@ class Conversion:
         """Write one episode.
 
         Raises:
-            BagError: it is of another task or of other sizes than those before.
+            BagError: it is of another task or of other sizes than those before, or no dataset can
+                hold it.
         """
         sizes = (episode.observations.shape[1], episode.actions.shape[1])
         if self.rlds is None:
@@ -76,9 +77,18 @@ class Conversion:
                 f"{self.sizes[0]} and {self.sizes[1]}: one dataset is of one task"
             )
         assert self.rlds is not None
-        self.rlds.add(episode)
+        if episode.key in self.rlds.there:
+            self.report.already_there += 1
+            return
+        try:
+            if self.lerobot is not None:
+                self.lerobot.check(episode)
+            self.rlds.add(episode)
+        except (RldsError, LerobotError) as error:
+            raise BagError(str(error)) from error
         if self.lerobot is not None:
             self.lerobot.add(episode)
+        self.rlds.there.add(episode.key)
         self.report.add_episode(episode)
 
     def _open(self, episode: Episode, sizes: tuple[int, int]) -> None:
@@ -106,9 +116,14 @@ class Conversion:
         """Make what was written datasets."""
         if self.rlds is None:
             raise RldsError("no episode came out of the bags: nothing is written")
+        if not self.report.episodes and self.report.already_there:
+            self.abort()  # there is nothing to change
+            return
+        self.rlds.prepare()
         if self.lerobot is not None:
-            self.lerobot.close()
-        self.rlds.close()
+            self.lerobot.prepare()
+            self.lerobot.publish()
+        self.rlds.publish()
         (self.rlds.path / REPORT).write_text(self.report.as_json())
 
     def abort(self) -> None:

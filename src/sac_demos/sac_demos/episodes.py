@@ -78,6 +78,7 @@ class Recording:
         self._rows: set[int] = set()  # sequence numbers of the rows that are in
         self._newest: deque[tuple[Message, TransitionBatch]] = deque(maxlen=ROWS)
         self._ended_at: float | None = None  # monotonic s
+        self._limit: int | None = None  # number of the next episode's first row
         self.abandoned = False  # nobody waits for it any more
         self.journal.add_metadata(INFORMATION, self.custom_data())
 
@@ -88,7 +89,8 @@ class Recording:
         """Whether this row is one of the episode's."""
         if not self.is_of(batch.actor_session) or batch.first_sequence < self.first:
             return False
-        return self.ended is None or batch.first_sequence < self.first + self.ended.length
+        end = self._limit if self.ended is None else self.first + int(self.ended.length)
+        return end is None or batch.first_sequence < end
 
     @property
     def first(self) -> int:
@@ -102,9 +104,11 @@ class Recording:
 
     def add_row(self, message: Message, batch: TransitionBatch) -> None:
         """Keep one of the episode's rows."""
-        self._rows.add(int(batch.first_sequence))
-        self._newest.append((message, batch))
-        self.add(message)
+        if self.journal.add(message):
+            self._rows.add(int(batch.first_sequence))
+            self._newest.append((message, batch))
+        else:
+            self.refused[message.channel.topic] += 1
 
     def end(self, event: EpisodeEvent, now: float) -> list[tuple[Message, TransitionBatch]]:
         """The episode is over at `now` (monotonic s); rows may still be under way.
@@ -118,9 +122,11 @@ class Recording:
         self.journal.add_metadata(INFORMATION, self.custom_data())
         return others
 
-    def end_unknown(self, now: float) -> None:
-        """It is over, but nobody said how."""
+    def end_unknown(self, now: float, following: EpisodeEvent | None = None) -> None:
+        """It is over, but nobody said how; `following` has begun since."""
         self._ended_at = now
+        if following is not None and self.is_of(following.actor_session):
+            self._limit = int(following.first_sequence)
 
     @property
     def has_ended(self) -> bool:

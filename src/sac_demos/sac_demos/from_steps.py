@@ -32,6 +32,7 @@ from sac_ros.robot_input import nanoseconds
 
 BATCHES = "sac_msgs/msg/TransitionBatch"
 EVENTS = "sac_msgs/msg/EpisodeEvent"
+UNLIKE = (AttributeError, TypeError, LookupError, OverflowError)  # of a message of another version
 DEFAULT_PERIOD = 100_000_000  # ns between rows of which nobody says when they were
 
 
@@ -53,7 +54,8 @@ class _Told:
 
     first: int  # number of its first row
     begin: int = 0  # ns, stamp of its first state; 0: not known
-    ended: Any = None  # EpisodeEvent; None: not known
+    started: Any = None  # EpisodeEvent; None: not known
+    ended: Any = None  # the same
 
     @property
     def end(self) -> int:
@@ -80,7 +82,12 @@ def read_steps(bag: Bag, instruction: str) -> Harvest:
     Raises:
         BagError: it is broken, or holds no transitions.
     """
-    sessions = _sessions(bag)
+    try:
+        sessions = _own(bag, _sessions(bag))
+    except BagError:
+        raise
+    except ValueError as error:
+        raise BagError(f"{bag.path}: {error}") from error
     if not any(session.batches for session in sessions.values()):
         raise BagError(
             f"{bag.path}: no transitions on sac/steps: a YAML (--config) can say which topics are "
@@ -91,8 +98,8 @@ def read_steps(bag: Bag, instruction: str) -> Harvest:
         if session.batches:
             try:
                 rows = _Rows(session, number)
-            except ValueError as error:
-                raise BagError(f"{bag.path}: sac/steps: {error}") from error
+            except (ValueError, *UNLIKE) as error:
+                raise BagError(f"{bag.path}: sac/steps: {_reason(error)}") from error
             _harvest(rows, session, harvest, instruction or _instruction(bag))
     _relabel(bag, harvest)
     return harvest
@@ -105,25 +112,78 @@ def _instruction(bag: Bag) -> str:
 def _sessions(bag: Bag) -> dict[int, _Session]:
     sessions: dict[int, _Session] = {}
     for message in bag.messages(wanted):
+        channel = message.channel
         try:
             content = decode(message)
             session = sessions.setdefault(int(content.actor_session), _Session())
-            if message.channel.schema.name == BATCHES:
+            if channel.schema.name == BATCHES:
                 _check_lengths(content)
-                # What was sent again, or on two topics, is the same.
-                session.batches.setdefault(int(content.first_sequence), content)
+                _keep(session, content)
             else:
                 check_episode_event(content)
                 _tell(session, content)
-        except ValueError as error:
-            raise BagError(f"{bag.path}: {error}") from error
+        except UNLIKE as error:
+            raise ValueError(
+                f"{channel.topic}: expected {channel.schema.name} as this version has it: "
+                f"{_reason(error)}"
+            ) from error
     return sessions
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def _keep(session: _Session, batch: Any) -> None:
+    """What was sent again, or on two topics, is the same, and as long or longer."""
+    first = int(batch.first_sequence)
+    there = session.batches.get(first)
+    if there is None or len(there.rewards) < len(batch.rewards):
+        session.batches[first] = batch
+
+
+def _own(bag: Bag, sessions: dict[int, _Session]) -> dict[int, _Session]:
+    """Of a recorder's bag, which is of one episode, no row of the next.
+
+    The recorder writes rows before it hears that the episode has ended.
+    """
+    said = bag.custom_data
+    if not {"session", "first_sequence", "length"} <= said.keys() or said["length"] == "":
+        return sessions
+    try:
+        own, first = int(said["session"], 16), int(said["first_sequence"])
+        end = first + int(said["length"])
+    except ValueError as error:
+        raise ValueError(f"its custom data are not those of a recorder: {error}") from error
+    session = sessions.get(own)
+    if session is None:
+        return {}
+    inside = {
+        number: _until(batch, end)
+        for number, batch in session.batches.items()
+        if number < end and number + len(batch.rewards) > first
+    }
+    return {own: replace(session, batches=inside)}
+
+
+def _until(batch: Any, end: int) -> Any:
+    """A batch without its rows from number `end` on."""
+    count = min(len(batch.rewards), end - int(batch.first_sequence))
+    if count == len(batch.rewards):
+        return batch
+    sizes = {"observations": int(batch.observation_size), "actions": int(batch.action_size)}
+    sizes["next_observations"] = sizes["observations"]
+    columns = {
+        column.name: getattr(batch, column.name)[: count * sizes.get(column.name, 1)]
+        for column in fields(Transitions)
+    }
+    return replace(batch, **columns)
 
 
 def _tell(session: _Session, event: Any) -> None:
     told = session.told.setdefault(int(event.episode), _Told(int(event.first_sequence)))
     if event.event == EpisodeEvent.STARTED:
-        told.begin = nanoseconds(event.header.stamp)
+        told.begin, told.started = nanoseconds(event.header.stamp), event
     else:
         told.ended = event
 
@@ -273,10 +333,10 @@ def _told_of(number: int, told: list[_Told]) -> _Told | None:
 
 def _episode(rows: _Rows, begin: int, end: int, told: _Told | None, instruction: str) -> Episode:
     data = rows.transitions[begin:end]
-    event = told.ended if told is not None else None
+    event = (told.ended or told.started) if told is not None else None
     outcome = "unknown"
-    if event is not None and told is not None and rows.numbers[end - 1] + 1 == told.end:
-        outcome = OUTCOMES[event.outcome]
+    if told is not None and told.ended is not None and rows.numbers[end - 1] + 1 == told.end:
+        outcome = OUTCOMES[told.ended.outcome]
     stamp = int(rows.stamps[begin])
     is_begin = told is not None and told.begin and rows.numbers[begin] == told.first
     before = told.begin if is_begin and told is not None else stamp - _period(rows)

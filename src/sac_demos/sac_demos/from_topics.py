@@ -139,40 +139,52 @@ def _success_source(mapping: Mapping) -> Source:
 
 def _ticks(mapping: Mapping, topics: Dictionary[str, Topic]) -> Ticks:
     timeline = mapping.timeline
-    first, last = _extent(mapping, topics)
-    if not timeline.ticks:
+    extents = _extents(mapping, topics)
+    if not timeline.ticks:  # all clocks are taken for the same
+        first, last = _common(list(extents.values()))
         return Ticks.at(fixed_rate(first, last, timeline.rate))
     topic = topics.get(timeline.ticks)
     if topic is None:
         raise ValueError(f"no messages on {timeline.ticks}")
     times = topic.clock.times(timeline.time)
+    there = np.ones(len(times), bool)
+    for kind, (first, last) in extents.items():
+        mine = topic.clock.times(kind)
+        there &= (mine >= first) & (mine <= last)
     order = np.argsort(times, kind="stable")
-    inside = order[(times[order] >= first) & (times[order] <= last)]
+    inside = order[there[order]]
     period = round(1e9 / timeline.rate) if timeline.rate else 1
     due = ticks_of(times[inside], period, SAME_INSTANT)
     chosen = inside[np.searchsorted(times[inside], due)]
     return Ticks({kind: topic.clock.times(kind)[chosen] for kind in TIMES})
 
 
-def _extent(mapping: Mapping, topics: Dictionary[str, Topic]) -> tuple[int, int]:
-    """From when on every topic is there, and until when, by the timeline's clock."""
-    firsts, lasts = [], []
+def _extents(mapping: Mapping, topics: Dictionary[str, Topic]) -> dict[str, tuple[int, int]]:
+    """From when on every topic is there, and until when (ns), by each of the clocks in use."""
+    found: dict[str, list[tuple[int, int]]] = {}
     for source in _sources(mapping):
         topic = topics.get(source.topic)
         if topic is None:
             raise ValueError(f"no messages on {source.topic}")
         if not topic.is_latched:
-            times = topic.clock.times(mapping.timeline.time)
-            firsts.append(int(times.min()))
-            lasts.append(int(times.max()))
-    if not firsts:
+            times = topic.clock.times(source.time)
+            if source.time == "header" and not times.any():
+                raise ValueError(f"{source.topic}: its headers have no time: give time: receive")
+            found.setdefault(source.time, []).append((int(times.min()), int(times.max())))
+    if not found:
         raise ValueError("every topic is latched: nothing says how time goes on")
-    if max(firsts) > min(lasts):
+    return {kind: _common(extents, kind) for kind, extents in found.items()}
+
+
+def _common(extents: list[tuple[int, int]], kind: str = "all") -> tuple[int, int]:
+    """What these have in common."""
+    first, last = max(first for first, _ in extents), min(last for _, last in extents)
+    if first > last:
         raise ValueError(
-            f"by {mapping.timeline.time} times no moment has all topics: the last begins at "
-            f"{max(firsts) / 1e9:.3f} s, the first ends at {min(lasts) / 1e9:.3f} s"
+            f"by {kind} times no moment has all topics: the last begins at {first / 1e9:.3f} s, "
+            f"the first ends at {last / 1e9:.3f} s"
         )
-    return max(firsts), min(lasts)
+    return first, last
 
 
 # Values at ticks.
@@ -205,7 +217,9 @@ def _table(
         good &= ~(old[:-1] if source.take == "value" else old[1:])
         if source.take == "delta":
             good &= ~old[:-1]
-        return _taken(source, found.values)
+        taken = _taken(source, found.values)
+        good &= np.isfinite(taken).all(axis=1)
+        return taken
 
     def states(source: Source) -> Values:
         """What a source gives for each tick."""
@@ -213,8 +227,10 @@ def _table(
         found = at_ticks(source, topics, ticks)
         old = is_old(source, found)
         harvest.ages.setdefault(source.topic, Ages()).add(found.ages, old)
+        values = scaled(source, found.values)
+        old |= ~np.isfinite(values).all(axis=1)
         good &= ~(old[:-1] | old[1:])
-        return scaled(source, found.values)
+        return values
 
     actions = np.hstack([steps(source) for source in mapping.action])
     empty = np.zeros((len(ticks), 0))
@@ -237,7 +253,7 @@ def _with_task(mapping: Mapping, table: Table, states: TaskStates, span: Span) -
             f"{table.actions.shape[1]}"
         )
     seen = states.see(span, table.actions)
-    good = np.array(span.good)
+    good = np.array(span.good) & np.isfinite(seen.observations).all(axis=1)
     return replace(
         table,
         observations=seen.observations,
@@ -297,7 +313,7 @@ def _cut(
     if not is_whole and mapping.gaps == "refuse":
         raise ValueError(
             f"{int((~table.good).sum())} of {len(table.good)} steps lack something new enough "
-            "(gaps: refuse)"
+            "and finite (gaps: refuse)"
         )
     if not is_whole and mapping.gaps == "drop":
         harvest.dropped += 1

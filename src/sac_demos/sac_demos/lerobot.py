@@ -22,7 +22,8 @@ VERSION = "v3.0"
 DATA = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 EPISODES = "meta/episodes/chunk-000/file-000.parquet"
 QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}
-DEFAULT_RATE = 10.0  # Hz, where no bag says one
+DEFAULT_RATE = 10.0  # Hz, where neither a bag nor stamps say one
+WHOLE = 0.02  # share by which stamps may be off a whole number of Hz that is meant
 
 
 class LerobotError(ValueError):
@@ -80,20 +81,24 @@ class LerobotWriter:
             ]
         )
 
-    def add(self, episode: Episode) -> None:
-        """Append one episode.
-
-        Raises:
-            LerobotError: its rate is another than that of those before.
-            OSError: the disk does not take it.
-        """
-        rate = episode.labels.control_rate or DEFAULT_RATE
-        self._rate = self._rate or rate
-        if abs(rate - self._rate) > 1e-3 * self._rate:
+    def check(self, episode: Episode) -> None:
+        """Raise LerobotError if an episode's rate is another than that of those before."""
+        rate = _rate(episode)
+        if self._rate and abs(rate - self._rate) > 1e-3 * self._rate:
             raise LerobotError(
                 f"{self.path}: episode {episode.labels.episode_id} has {rate:g} steps/s, those "
                 f"before {self._rate:g}: a LeRobot dataset has one rate"
             )
+
+    def add(self, episode: Episode) -> None:
+        """Append one episode.
+
+        Raises:
+            LerobotError: as of `check`.
+            OSError: the disk does not take it.
+        """
+        self.check(episode)
+        self._rate = self._rate or _rate(episode)
         task = self._tasks.setdefault(episode.language_instruction, len(self._tasks))
         columns = self._columns(episode, task)
         self._data.write_table(self._table(columns))
@@ -153,6 +158,11 @@ class LerobotWriter:
             LerobotError: nothing was added.
             OSError: the disk does not take it.
         """
+        self.prepare()
+        self.publish()
+
+    def prepare(self) -> None:
+        """Write the whole of it beside its place. Raises as `close`."""
         self._data.close()
         if not self._rows:
             self.abort()
@@ -165,6 +175,9 @@ class LerobotWriter:
         whole = {name: _statistics(np.concatenate(all_)) for name, all_ in self._all.items()}
         (meta / "stats.json").write_text(json.dumps(whole, indent=4))
         (meta / "info.json").write_text(json.dumps(self._information(), indent=4))
+
+    def publish(self) -> None:
+        """Put in its place what was prepared."""
         self._folder.rename(self.path)
 
     def abort(self) -> None:
@@ -200,6 +213,17 @@ class LerobotWriter:
             }
             for field in self._schema()
         }
+
+
+def _rate(episode: Episode) -> float:
+    """Steps per second: as the bag says, else as the stamps do."""
+    if episode.labels.control_rate > 0.0:
+        return episode.labels.control_rate
+    period = float(np.median(np.diff(episode.stamps))) / 1e9
+    if period <= 0.0:
+        return DEFAULT_RATE
+    whole = round(1.0 / period)
+    return float(whole) if abs(whole * period - 1.0) < WHOLE else 1.0 / period
 
 
 def _statistics(values: np.ndarray) -> dict[str, list[float] | list[int]]:

@@ -231,7 +231,7 @@ class Recorder(SacNode[Parameters]):
         if message.publish_time < self._ready:  # kept for who comes late
             return
         for recording in self._episodes.superseded(event):
-            recording.end_unknown(time.monotonic())
+            recording.end_unknown(time.monotonic(), event)
         self._topics.look()
         self._episodes.begin(message, event, self._topics.latched)
 

@@ -63,6 +63,7 @@ class Report:
     seconds: float = 0.0
     discarded: int = 0
     dropped: int = 0
+    already_there: int = 0  # episodes that the dataset had, or that came twice
     split: int = 0
     idle_steps: int = 0
     missing_transitions: int = 0
@@ -122,6 +123,10 @@ class Report:
             f"{self.missing_transitions} transitions are missing in the bags; {self.idle_steps} "
             f"idle ones were left out; {self.human_steps} are a person's",
         ]
+        if self.already_there:
+            lines.append(
+                f"{self.already_there} episodes were in the dataset already, and are in it once"
+            )
         if self.largest_action > 1.0 + 1e-6:
             lines.append(
                 f"Actions reach {self.largest_action:.3g}: a learner of this suite takes -1 to 1; "

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sac_demos.alignment import Times, Values
+from sac_demos.alignment import Values
 from sac_demos.mapping import TIMES, Mapping
 from sac_demos.mcap_file import Message
 from sac_demos.series import Clock, Ticks
@@ -70,13 +70,24 @@ class TaskStates:
             prefix + GRIPPER_JOINT_STATES: self._input.take_gripper,
             **{prefix + pose.topic: pose.take for pose in self._input.poses},
         }
-        self.topics = frozenset({self._joints, self._episode, *self._takers})
+        self._types = {
+            self._joints: "sensor_msgs/msg/JointState",
+            self._episode: "sac_msgs/msg/EpisodeEvent",
+            prefix + GRIPPER_JOINT_STATES: "sensor_msgs/msg/JointState",
+            **{prefix + pose.topic: "geometry_msgs/msg/PoseStamped" for pose in self._input.poses},
+        }
+        self.topics = frozenset(self._types)
         self.spans = [Span()]
         self._waiting: list[tuple[int, int, Message, Any]] = []
         self._count = 0
 
     def add(self, message: Message, content: Any) -> None:
-        """Take a message in."""
+        """Take a message in; ValueError if it is of another type than the live actor takes."""
+        topic, found = message.channel.topic, message.channel.schema.name
+        if found != self._types[topic]:
+            raise ValueError(f"{topic}: it is {found}, expected {self._types[topic]}")
+        if topic == self._episode:
+            _check_event(topic, content)
         stamp = nanoseconds(content.header.stamp)
         heapq.heappush(
             self._waiting, (self._place(message, content), self._count, message, content)
@@ -106,7 +117,6 @@ class TaskStates:
             if self._input.take_joints(content):
                 self._tick(message, content)
         elif topic == self._episode:
-            check_episode_event(content)
             self._turn(content)
         else:
             self._takers[topic](content)
@@ -160,6 +170,8 @@ class TaskStates:
         )
 
 
-def stamps(span: Span) -> Times:
-    """Robot time of a span's ticks, ns."""
-    return span.clock.times("header")
+def _check_event(topic: str, event: Any) -> None:
+    try:
+        check_episode_event(event)
+    except (AttributeError, TypeError) as error:
+        raise ValueError(f"{topic}: an EpisodeEvent of another version: {error}") from error

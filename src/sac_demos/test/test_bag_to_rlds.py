@@ -97,6 +97,55 @@ def test_a_dataset_is_appended_to_or_left_as_it_is(tmp_path: Path) -> None:
     assert loaded.actions[12:].tobytes() == chain([(6, True)], seed=5).actions.tobytes()
 
 
+def test_bags_that_are_in_the_dataset_are_in_it_once(tmp_path: Path) -> None:
+    folder = bags(tmp_path / "bags", 2)
+    record(tmp_path / "again", episode(1))
+    assert run(folder, tmp_path / "again", "-o", tmp_path / "out").returncode == 0
+    before = {
+        file.name: file.read_bytes() for file in (tmp_path / "out" / "toy" / "1.0.0").iterdir()
+    }
+    done = run(folder, "-o", tmp_path / "out", "--append", "--trim-idle", "0.05")
+    assert done.returncode == 0, done.stderr
+    assert "2 episodes were in the dataset already" in done.stdout
+    assert {
+        file.name: file.read_bytes() for file in (tmp_path / "out" / "toy" / "1.0.0").iterdir()
+    } == before
+    more = record(tmp_path / "more", episode(5))
+    assert run(folder, more, "-o", tmp_path / "out", "--append").returncode == 0
+    assert load_demonstrations(tmp_path / "out", 3, 2).episodes == 3
+
+
+def test_episodes_of_another_task_are_not_appended(tmp_path: Path) -> None:
+    bags(tmp_path / "bags", 1)
+    other = record(tmp_path / "other", episode(3, task="another"))
+    assert run(tmp_path / "bags", "-o", tmp_path / "out", "--name", "demos").returncode == 0
+    done = run(other, "-o", tmp_path / "out", "--name", "demos", "--append")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "its task is 'toy', that of what is to be appended 'another'" in done.stderr
+    assert load_demonstrations(tmp_path / "out", 3, 2).episodes == 1
+
+
+def test_a_rate_that_nobody_says_is_that_of_the_stamps(tmp_path: Path) -> None:
+    told = chain([(6, True)])
+    steps = [rows(told[n : n + 1], n, (n + 1) * SECOND // 20) for n in range(6)]
+    bag = record(tmp_path / "bag", steps)
+    convert(Options(bags=(bag,), output=tmp_path / "out", lerobot=tmp_path / "lerobot"))
+    assert json.loads((tmp_path / "lerobot" / "meta" / "info.json").read_text())["fps"] == 20
+
+
+def test_a_bag_of_another_rate_is_in_neither_dataset(tmp_path: Path) -> None:
+    folder = bags(tmp_path / "bags", 2)
+    told = chain([(6, True)])
+    steps = [rows(told[n : n + 1], n, (n + 1) * SECOND // 20) for n in range(6)]
+    record(folder / "fast", steps)
+    report = convert(Options(bags=(folder,), output=tmp_path / "out", lerobot=tmp_path / "lerobot"))
+    (line,) = report.failed
+    assert "20 steps/s, those before 10" in line and report.episodes == 2
+    assert load_demonstrations(tmp_path / "out", 3, 2).episodes == 2
+    info = json.loads((tmp_path / "lerobot" / "meta" / "info.json").read_text())
+    assert info["total_episodes"] == 2
+
+
 def test_a_terminal_shows_progress(tmp_path: Path) -> None:
     bags(tmp_path / "bags")
     mine, its = pty.openpty()

@@ -19,7 +19,7 @@ from sac_demos.bag_folder import write_bag
 from sac_demos.bag_to_rlds import Options, convert
 from sac_demos.bags import Bag, BagError
 from sac_demos.from_steps import read_steps
-from sac_demos.mcap_file import Message
+from sac_demos.mcap_file import Channel, Message, Schema
 from sac_msgs.msg import EpisodeEvent
 from sac_ros.codecs import Transitions
 
@@ -132,14 +132,16 @@ def test_two_actors_in_one_bag_do_not_mix(tmp_path: Path) -> None:
 def ended(told: Transitions, **values: Any) -> list[Message]:
     """A whole episode with its beginning and end."""
     end = {"length": len(told), "terminated": True}
-    begin = event(STARTED, 0, first_sequence=0)
-    return [begin, *one_by_one(told), event(ENDED, len(told) * SECOND // 10, **{**end, **values})]
+    own = {"actor_session": values.get("actor_session", 7)}
+    begin = event(STARTED, 0, first_sequence=0, **own)
+    last = event(ENDED, len(told) * SECOND // 10, **{**end, **values})
+    return [begin, *one_by_one(told, **own), last]
 
 
 def test_labels_are_those_of_the_actor_and_failures_are_kept(tmp_path: Path) -> None:
     told = chain([(4, True)])
-    for name, outcome in (("a", SUCCESS), ("b", FAILURE)):
-        said = ended(told, outcome=outcome, operator_name="Ada")
+    for name, outcome, session in (("a", SUCCESS, 7), ("b", FAILURE, 8)):
+        said = ended(told, outcome=outcome, operator_name="Ada", actor_session=session)
         record(tmp_path / "bags" / name, said)
     report = convert(Options(bags=(tmp_path / "bags",), output=tmp_path / "out"))
     assert (report.episodes, report.successes, report.failures) == (2, 1, 1)
@@ -149,6 +151,45 @@ def test_labels_are_those_of_the_actor_and_failures_are_kept(tmp_path: Path) -> 
     assert (labels.task, labels.control_rate) == ("toy", 10.0)
     assert episode.stamps.tolist() == [0, *(n * SECOND // 10 for n in range(1, 5))]
     assert load_demonstrations(tmp_path / "out", 3, 2).successes == 1
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_a_recorders_bag_gives_no_row_of_the_next_episode(tmp_path: Path, size: int) -> None:
+    told, following = chain([(5, False)]), chain([(3, True)], seed=1)
+    more = [rows(following[:size], 5, 6 * SECOND // 10)]  # before the end was told
+    said = {"session": f"{7:016x}", "first_sequence": "0", "length": "5"}
+    bag = record(tmp_path / "bag", ended(told, terminated=False) + more, custom_data=said)
+    assert_same(converted(bag, tmp_path / "out"), told)
+    whole = rows(together(told, following), 0, 8 * SECOND // 10, topic="/sac/transitions")
+    bag = record(tmp_path / "batch", [*ended(told, terminated=False), whole], custom_data=said)
+    assert_same(converted(bag, tmp_path / "of_batch"), told)
+
+
+def test_the_longer_of_two_batches_with_one_beginning_is_taken(tmp_path: Path) -> None:
+    told = chain([(9, True)])
+    messages = [
+        rows(told[:count], 0, count * SECOND, topic="/sac/transitions") for count in (4, 9, 2)
+    ]
+    assert_same(converted(record(tmp_path / "bag", messages), tmp_path / "out"), told)
+
+
+def test_an_episode_whose_end_is_not_known_has_the_labels_of_its_beginning(tmp_path: Path) -> None:
+    begin = event(STARTED, 0, first_sequence=0, episode=3, operator_name="Ada")
+    messages = [begin, *one_by_one(chain([(4, False)]))]
+    (episode,) = read_steps(Bag(record(tmp_path / "bag", messages)), "").episodes
+    labels = episode.labels
+    assert (labels.operator_name, labels.control_rate, labels.outcome) == ("Ada", 10.0, "unknown")
+    assert labels.episode_id.endswith("/3")
+
+
+@pytest.mark.parametrize("name", ["TransitionBatch", "EpisodeEvent"])
+def test_messages_of_another_version_are_one_line(tmp_path: Path, name: str) -> None:
+    old = Schema(f"sac_msgs/msg/{name}", "ros2msg", b"uint64 actor_session\nfloat32[] rewards\n")
+    content = (7).to_bytes(8, "little") + (1).to_bytes(4, "little") + bytes(4)
+    channel = Channel("/old", old)
+    said = [Message(channel, 9, SECOND, SECOND, b"\0\1\0\0" + content)]
+    with pytest.raises(BagError, match=f"/old: expected sac_msgs/msg/{name} as this version"):
+        read_steps(Bag(record(tmp_path / "bag", said)), "")
 
 
 def test_a_bag_may_be_labelled_again_in_its_custom_data(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import yaml
 from bag_messages import as_message, event, joints, pose, record
-from geometry_msgs.msg import TwistStamped
+from geometry_msgs.msg import Pose, TwistStamped
 from rosbags.rosbag2 import StoragePlugin
-from std_msgs.msg import Bool
+from std_msgs.msg import Bool, Float64
 
 from sac_demos.bags import Bag, BagError
 from sac_demos.from_topics import TopicHarvest, read_topics
@@ -143,11 +143,30 @@ def test_a_gap_divides_an_episode_and_only_its_end_may_have_succeeded(tmp_path: 
     assert harvest.ages["/joint_states"].too_old > 0
 
 
+@pytest.mark.parametrize("topic", ["/joint_states", "/command"])
+def test_what_is_not_finite_is_a_gap(tmp_path: Path, topic: str) -> None:
+    nan = float("nan")
+    content = twist(nan, 0.0) if topic == "/command" else joints((nan, nan, nan), NAMES)
+    begin, end = BEGIN + SECOND, BEGIN + SECOND * 6 // 5
+    messages = [
+        as_message(topic, content, one.log_time)
+        if one.channel.topic == topic and begin <= one.log_time < end
+        else one
+        for one in trajectory()
+    ]
+    harvest = read(tmp_path, messages, example(trim_idle=0))
+    first, second = harvest.episodes
+    assert harvest.split == 1
+    for episode in (first, second):
+        assert np.isfinite(episode.observations).all() and np.isfinite(episode.actions).all()
+    assert first.stamps[-1] < end - SECOND // 10 and second.stamps[0] > begin + SECOND // 10
+
+
 def test_an_episode_with_a_gap_may_be_dropped_or_the_bag_refused(tmp_path: Path) -> None:
     messages = trajectory(hole=(1.0, 1.5))
     harvest = read(tmp_path, messages, example(gaps="drop"))
     assert (harvest.episodes, harvest.dropped) == ([], 1)
-    with pytest.raises(BagError, match=r"steps lack something new enough \(gaps: refuse\)"):
+    with pytest.raises(BagError, match=r"steps lack something new enough and finite \(gaps"):
         read_topics(Bag(tmp_path / "bag"), example(gaps="refuse"), "")
 
 
@@ -188,6 +207,22 @@ def test_times_of_arrival_may_be_used_instead_of_those_of_headers(tmp_path: Path
     seconds = (episode.stamps - BEGIN) / SECOND
     # Joint states were recorded 5 ms after their stamps.
     np.testing.assert_allclose(episode.observations[:, :3], path(seconds - 0.005), atol=2e-5)
+
+
+@pytest.mark.parametrize("timeline", [{"rate": 20.0}, {"ticks": "/tool_pose"}])
+def test_a_topic_without_a_header_is_taken_by_its_arrival(
+    tmp_path: Path, timeline: dict[str, Any]
+) -> None:
+    plain = [
+        as_message("/plain", Float64(data=float(stamp - BEGIN) / SECOND), int(stamp))
+        for stamp in times(50.0, 3.0)
+    ]
+    action = {"topic": "/plain", "field": "data", "time": "receive"}
+    mapping = example(timeline=timeline, action=[action], trim_idle=0)
+    (episode,) = read(tmp_path, [*trajectory(), *plain], mapping).episodes
+    seconds = (episode.stamps - BEGIN) / SECOND
+    assert len(episode) > 50
+    assert (np.abs(episode.actions[:, 0] - seconds[:-1]) < 0.021).all()
 
 
 def test_a_latched_topic_does_not_age(tmp_path: Path) -> None:
@@ -286,6 +321,34 @@ def test_episodes_of_an_actor_divide_a_bag_of_a_task(tmp_path: Path) -> None:
     assert not first_.terminated and second.labels.outcome == "failure"
 
 
+@pytest.mark.parametrize(
+    ("topic", "content", "expected"),
+    [
+        ("objects/cube/pose", Pose(), "geometry_msgs/msg/Pose, expected geometry_msgs/msg/PoseSt"),
+        ("sac/episode", Bool(), "std_msgs/msg/Bool, expected sac_msgs/msg/EpisodeEvent"),
+    ],
+)
+def test_a_topic_of_the_robot_of_another_type_is_one_line(
+    tmp_path: Path, topic: str, content: Any, expected: str
+) -> None:
+    messages = [one for one in demonstration() if one.channel.topic != f"/{topic}"]
+    messages.append(as_message(f"/{topic}", content, BEGIN))
+    with pytest.raises(BagError, match=f"/{topic}: it is {expected}"):
+        read(tmp_path, messages, load_mapping(CONFIG / "pick_cube.yaml"))
+
+
+def test_one_wrong_stamp_is_one_line_and_takes_no_memory(tmp_path: Path) -> None:
+    messages = trajectory()
+    for topic, content in (
+        ("/joint_states", joints((0.0, 0.0, 0.0), NAMES)),
+        ("/tool_pose", pose((0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0))),
+        ("/command", twist(0.0, 0.0)),
+    ):
+        messages.append(as_message(topic, content, 0, BEGIN))
+    with pytest.raises(BagError, match="expected at most 10000000 ticks; is there a wrong stamp"):
+        read(tmp_path, messages, example(success={"flag": True}))
+
+
 def test_where_a_topic_of_the_robot_is_missing_there_is_no_step(tmp_path: Path) -> None:
     messages = [
         one
@@ -355,7 +418,7 @@ def test_a_file_that_is_no_mapping_is_one_line(tmp_path: Path) -> None:
         ),
         (
             {"action": [{"topic": "/success", "field": "data"}]},
-            "by header times no moment has all topics",
+            "/success: its headers have no time: give time: receive",
         ),
     ],
 )
