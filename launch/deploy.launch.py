@@ -8,7 +8,7 @@ It acts until it is stopped, or for so many episodes. On the robot a watchdog gu
 
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch_ros.actions import Node
-from sac_bringup.actors import actor
+from sac_bringup.actors import actor, name_in
 from sac_bringup.arguments import declared, is_true, typed, value
 from sac_bringup.restart import restarted
 from sac_bringup.robot import ARGUMENTS as OF_THE_ROBOT
@@ -18,7 +18,6 @@ from sac_bringup.simulation import simulated_robot
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from sac_bringup import actors, security
 
-NAME = "sac_actor"
 ARGUMENTS = {
     "sim": ("false", "Act in simulation"),
     "episodes": ("0", "Episodes after which it ends, 0 = never"),
@@ -39,15 +38,19 @@ def deployment(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     acting = [deployed(context)]
     return [
         *security.enforced(context, "deploy", "watchdog", "robot_reset", "robot_setup"),
-        *robot(context, value(context, "task"), value(context, "command"), NAME, acting),
+        *robot(context, value(context, "task"), value(context, "command"), _name(context), acting),
     ]
+
+
+def _name(context: LaunchContext) -> str:
+    return name_in(value(context, "namespace"))
 
 
 def deployed(context: LaunchContext) -> Node:
     """The actor with the policy."""
     return actor(
         context,
-        NAME,
+        _name(context),
         value(context, "namespace"),
         value(context, "learner_namespace").strip("/"),
         {

@@ -6,7 +6,7 @@ The learner is on another PC: learner.launch.py. docs/real_robot.md is the manua
 """
 
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
-from sac_bringup.actors import actor
+from sac_bringup.actors import actor, name_in
 from sac_bringup.arguments import declared, value
 from sac_bringup.robot import ARGUMENTS, GUARDED, named_arm, robot
 
@@ -17,7 +17,7 @@ from sac_bringup import actors, security
 def training(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     task, command = value(context, "task"), value(context, "command")
     namespace = value(context, "namespace").strip("/")
-    name = "_".join(["sac_actor", *namespace.split("/")]).rstrip("_")
+    name = name_in(namespace)
     acting = actor(
         context,
         name,

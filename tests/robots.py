@@ -247,10 +247,16 @@ def switch(node: Node, on: list[str], off: list[str], namespace: str = "") -> bo
     return bool(answer.ok)
 
 
+def set_hardware(node: Node, state: State) -> None:
+    """Bring the robot's hardware component to a state."""
+    request = SetHardwareComponentState.Request(name=HARDWARE, target_state=state)
+    name = "controller_manager/set_hardware_component_state"
+    answer: Any = call(node, SetHardwareComponentState, name, request)
+    assert answer.ok
+
+
 def bring_back(node: Node) -> None:
-    """What a person does after a fault, in the only order that works, if anything is to be done."""
-    if controllers(node)[BROADCASTERS[0]] == "active":
-        return
+    """What a person does after a fault, in the only order that works, as far as it is needed."""
     inject(node, fault="release_user_stop")
     inject(node, fault="release_guiding")
     goal = ErrorRecovery.Impl.SendGoalService.Request()
@@ -259,12 +265,9 @@ def bring_back(node: Node) -> None:
     call(node, ErrorRecovery.Impl.SendGoalService, f"{action}/send_goal", goal)
     result = ErrorRecovery.Impl.GetResultService.Request(goal_id=goal.goal_id)
     call(node, ErrorRecovery.Impl.GetResultService, f"{action}/get_result", result)
-    request = SetHardwareComponentState.Request(name=HARDWARE)
-    request.target_state.label = "active"
-    request.target_state.id = State.PRIMARY_STATE_ACTIVE
-    name = "controller_manager/set_hardware_component_state"
-    answer: Any = call(node, SetHardwareComponentState, name, request)
-    assert answer.ok
+    if controllers(node)[BROADCASTERS[0]] == "active":
+        return  # nothing was controlled: ros2_control has seen nothing
+    set_hardware(node, State(id=State.PRIMARY_STATE_ACTIVE, label="active"))
     assert switch(node, BROADCASTERS, [])
 
 

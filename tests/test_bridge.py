@@ -20,6 +20,7 @@ from controller_manager_msgs.srv import (
 )
 from ears import Ear, wait_until
 from franka_msgs.msg import FrankaRobotState
+from franka_msgs.srv import SetLoad
 from geometry_msgs.msg import PoseStamped
 from lifecycle_msgs.msg import State
 from mujoco_ros2_control_msgs.srv import ResetWorld, SetPause, StepSimulation
@@ -569,6 +570,14 @@ def test_a_prefix_is_before_every_name_of_the_arm(make: Callable[..., Robot]) ->
     (hardware,) = answer.component
     assert hardware.name == "left_FrankaHardwareInterface"
     assert hardware.command_interfaces[0].name.startswith("left_fr3_joint1/")
+    robot.ear.listen("franka_gripper/joint_states", JointState)
+    hand = robot.ear.next("franka_gripper/joint_states")
+    assert list(hand.name) == ["fr3_finger_joint1", "fr3_finger_joint2"], "the hand's have none"
+    recovery = "/left/action_server/error_recovery/_action/send_goal"
+    refused = robot.call(SetLoad, "left/service_server/set_load")
+    assert "the robot is not idle" in refused.error
+    services = {name for name, _ in robot.caller.get_service_names_and_types()}
+    assert recovery in services and recovery.removeprefix("/left") not in services
 
 
 # Being a process.
@@ -602,6 +611,13 @@ def test_everything_but_the_clock_is_in_the_namespace(start: Start, observer: No
     wait_until(found, "the clock")
     assert outside <= {"/clock", "/diagnostics", "/parameter_events", "/rosout"}
     robot.close()
+
+
+def test_in_a_namespace_the_prefix_is_in_no_name_of_a_service(start: Start, observer: Node) -> None:
+    command = ("ros2", "run", "franka_sim_bridge", "franka_sim_bridge", "--ros-args")
+    start(*command, "-r", "__ns:=/robot_2", "-p", "arm_prefix:=left").wait_for("Simulating")
+    answer = call(observer, SetLoad, "/robot_2/service_server/set_load", SetLoad.Request())
+    assert "the robot is not idle" in answer.error  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])

@@ -184,7 +184,9 @@ def test_the_robots_pc_starts_completely_and_in_the_only_order_that_works(
     names = (controller, "joint_state_broadcaster", "franka_robot_state_broadcaster")
     spawners = spawned(program, *names)
     assert set(spawners) == set(names)
-    assert spawners[controller] == ["--inactive", "--controller-manager-timeout", "30"]
+    # That of robot_reset, too, whatever the policy speaks to.
+    driver = [] if command == "joint_trajectory" else ["joint_trajectory_controller"]
+    assert spawners[controller] == [*driver, "--inactive", "--controller-manager-timeout", "30"]
     assert controller in controllers["/**"]["controller_manager"]["ros__parameters"]
     assert controllers["/**"][controller]["ros__parameters"]["joints"] == [
         f"fr3_joint{index}" for index in range(1, 8)
@@ -247,7 +249,7 @@ def test_fake_hardware_runs_as_far_as_it_can_and_says_what_is_missing(
     names = ("joint_state_broadcaster", "joint_trajectory_controller")
     assert set(spawned(program, *names)) == set(names)
     (line,) = [line for line in program.lines if "Fake hardware:" in line]
-    for missing in ("thresholds", "error_recovery", "ptp_motion", "tool pose", "hand"):
+    for missing in ("thresholds", "error_recovery", "tool pose", "hand"):
         assert missing in line
     assert program.interrupt() == 0
 
@@ -297,6 +299,8 @@ def test_a_prefix_is_in_the_names_of_the_joints_that_controllers_and_watchdog_ge
     assert "left_fr3_joint7" in text
     assert "$(" not in re.sub(r"#.*", "", text)
     assert actor.parameters["arm_prefix"] == watchdog.parameters["arm_prefix"] == "left"
+    for name in ("robot_setup", "robot_reset"):
+        assert started(program, f"sac_actor/{name}").parameters["arm_prefix"] == "left"
     assert program.interrupt() == 0
 
 
@@ -316,12 +320,13 @@ def test_limits_of_ones_own_take_the_place_of_ours(
     start: Start, robot_pc: StandIns, tmp_path: Path
 ) -> None:
     own = tmp_path / "own.yaml"
-    limits = {"mass": 0.4, "joint_velocity": 0.2, "command_timeout": 0.3}
+    limits = {"mass": 0.4, "joint_velocity": 0.2, "command_timeout": 0.3, "ask_operator": False}
     own.write_text(yaml.safe_dump({"/**": {"ros__parameters": limits}}))
     nodes = ("robot_setup", "robot_reset", "watchdog")
     program = train(start, *(f"{node}_params_file:={own}" for node in nodes))
     assert started(program, "sac_actor/robot_setup").parameters["mass"] == 0.4
-    assert started(program, "sac_actor/robot_reset").parameters["joint_velocity"] == 0.2
+    reset = started(program, "sac_actor/robot_reset").parameters
+    assert (reset["joint_velocity"], reset["ask_operator"]) == (0.2, False)
     assert started(program, "sac_actor/watchdog").parameters["command_timeout"] == 0.3
     assert program.interrupt() == 0
 
@@ -341,6 +346,16 @@ def test_the_policy_alone_on_the_robot_has_a_watchdog_and_no_learner(
     assert happened.index("sac_actor/robot_setup") < happened.index("sac_actor/actor")
     assert "franka_sim_bridge" not in program.output
     assert program.interrupt() == 0
+
+
+def test_two_deployments_in_namespaces_are_told_apart(start: Start, robot_pc: StandIns) -> None:
+    for name in ("robot_left", "robot_right"):
+        program = deploy(start, f"namespace:={name}")
+        actor = started(program, "sac_actor/actor")
+        assert actor.remappings["__node"] == f"sac_actor_{name}"
+        watched = started(program, "sac_actor/watchdog").parameters["actor_id"]
+        assert watched == f"sac_actor_{name}"
+        assert program.interrupt() == 0
 
 
 @pytest.mark.parametrize("file", ["franka_train", "deploy"])
@@ -399,6 +414,10 @@ def test_a_controller_that_is_not_installed_is_named_with_one_that_is(
         "needs joint_trajectory_controller, which is not installed: apt-get install "
         "ros-jazzy-joint-trajectory-controller, or give command:=joint_velocity"
     )
+    assert refused(train(start, "command:=joint_velocity")).endswith(
+        "robot_reset needs joint_trajectory_controller to drive the arm to its start, and it is "
+        "not installed: apt-get install ros-jazzy-joint-trajectory-controller"
+    )
 
 
 # A robot's PC on which everything is real but the robot: franka_ros2's launch file starts the
@@ -422,12 +441,12 @@ SPAWNER = """\
 import sys
 import rclpy
 from controller_manager_msgs.srv import SwitchController
-assert sys.argv[2] == "--inactive"
+own = sys.argv[1:sys.argv.index("--inactive")]
 rclpy.init()
 node = rclpy.create_node("spawner")
 client = node.create_client(SwitchController, "controller_manager/switch_controller")
 assert client.wait_for_service(timeout_sec=30.0)
-request = SwitchController.Request(deactivate_controllers=[sys.argv[1]], strictness=2)
+request = SwitchController.Request(deactivate_controllers=own, strictness=1)
 answer = client.call_async(request)
 rclpy.spin_until_future_complete(node, answer, timeout_sec=30.0)
 sys.exit(not answer.result().ok)
@@ -439,7 +458,8 @@ def simulated_pc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIns:
     packages = StandIns(tmp_path / "prefix", monkeypatch)
     packages.launch_file("franka_bringup", "franka.launch.py", SIMULATED)
     version(packages.package("franka_bringup"), "3.4.0")
-    packages.package("crisp_controllers")
+    for name in ("crisp_controllers", "joint_trajectory_controller"):
+        packages.package(name)
     packages.program("controller_manager", "spawner")
     spawner = packages.prefix / "lib" / "controller_manager" / "spawner"
     spawner.write_text(SPAWNER.format(python=sys.executable))

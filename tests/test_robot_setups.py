@@ -13,7 +13,9 @@ from robots import (
     bridge,
     controllers,
     inject,
+    program,
     real_time,
+    switch,
     watchdog,
 )
 from sensor_msgs.msg import JointState
@@ -82,14 +84,24 @@ def test_joints_of_other_names_are_refused_with_both(
     assert heard == [], "nothing was commanded"
 
 
-def test_with_the_robots_prefix_actor_and_watchdog_know_its_joints(
+def test_with_a_prefix_everybody_finds_joints_hand_and_what_franka_ros2_offers(
     start: Start, observer: Node
 ) -> None:
-    real_time(start, "arm_prefix:=left")
-    watchdog(start, "arm_prefix:=left")
-    actor(start, "arm_prefix:=left", "state_timeout:=10.0")
-    assert Watch(observer).steps_beyond(20).fault == ""
+    prefix, task = "arm_prefix:=left", "task:=pick_cube"
+    real_time(start, prefix, task, remap="reset_episode:=sim/reset_episode")
+    assert switch(observer, [], [CARTESIAN])
+    setup = program(start, "sac_actor", "robot_setup", (prefix,), ())
+    assert setup.wait() == 0
+    setup.wait_for("Load 0 kg")
+    watchdog(start, prefix)
+    own = ("ask_operator:=false", "home_gripper:=false", "joint_velocity:=1.0")
+    program(start, "sac_actor", "robot_reset", (prefix, task, *own), ())
+    actor(start, prefix, task, "state_timeout:=10.0", "recovery:=automatic")
+    watch = Watch(observer)
+    assert watch.steps_beyond(20).fault == ""
     assert Guard(observer).until_state("watching").trips == 0
+    inject(observer, fault="reflex")
+    watch.until(lambda s: s.recoveries == 1, "recovered")
 
 
 def test_two_robots_in_namespaces_have_nothing_in_common(start: Start, observer: Node) -> None:

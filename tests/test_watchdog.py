@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
-from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -23,6 +23,7 @@ from robots import (
     BROADCASTERS,
     CARTESIAN,
     TRAJECTORY,
+    VELOCITY,
     Commander,
     Guard,
     Watch,
@@ -32,6 +33,7 @@ from robots import (
     inject,
     process_of,
     real_time,
+    set_hardware,
     switch,
     watchdog,
 )
@@ -277,7 +279,7 @@ def test_the_silence_of_a_robot_that_has_stopped_does_not_keep_a_watchdog_trippe
     commanded.until_state("tripped", "joint states are")
     done, message = commanded.ask("clear")
     assert not done and message.startswith("not cleared: joint states are"), "a link that is broken"
-    inject(node, "fault", "reflex")
+    set_hardware(node, State(id=State.PRIMARY_STATE_INACTIVE, label="inactive"))
     commanded.clear()
     inject(node, "drop_joint_states", False)
     bring_back(node)
@@ -331,8 +333,16 @@ def change(node: Node, name: str, transition: str) -> None:
 def test_another_motion_controller_than_the_guarded_one_is_a_reason(
     status: Guard, guard: Program
 ) -> None:
-    switch(status.node, [TRAJECTORY], [])
-    status.until_state("tripped", f"{TRAJECTORY} is active, and this watchdog guards {CARTESIAN}:")
+    switch(status.node, [VELOCITY], [])
+    status.until_state("tripped", f"{VELOCITY} is active, and this watchdog guards {CARTESIAN}:")
+    stays_stopped(status)
+
+
+def test_that_of_resets_without_a_reset_is_a_reason_whatever_is_commanded(
+    status: Guard, commander: Commander
+) -> None:
+    assert switch(status.node, [TRAJECTORY], [])
+    status.until_state("tripped", "no word of robot_reset since the motion controller that it")
     stays_stopped(status)
 
 

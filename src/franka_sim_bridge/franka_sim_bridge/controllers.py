@@ -292,9 +292,12 @@ class ControllerManager:
         """The robot has stopped for an error: nothing is active any more, and stays so.
 
         No listener hears of it: ros2_control tells nobody of what an error of the hardware's `read`
-        or `write` has deactivated.
+        or `write` has deactivated. While nothing is controlled franka_ros2 does not see it at all:
+        its `read` throws in motion only.
         """
-        self._bring_hardware_to("unconfigured")
+        if self.active_motion is not None:
+            self._bring_hardware_to("unconfigured")
+        self.abort_motion()
 
     def _set_hardware(self, target: str) -> None:
         self._bring_hardware_to(target)

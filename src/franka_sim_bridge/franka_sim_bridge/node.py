@@ -16,9 +16,10 @@ from mujoco_ros2_control_msgs.srv import ResetWorld, SetPause, StepSimulation
 from rclpy.parameter import Parameter
 
 from franka_sim_bridge.commands import Commands
-from franka_sim_bridge.faults import KINDS, PRESETS
+from franka_sim_bridge.faults import GUIDING, KINDS, PRESETS, USER_STOPPED
 from franka_sim_bridge.interface import Interface
 from franka_sim_bridge.publishers import StatePublishers
+from franka_sim_bridge.robot_services import MODES
 from franka_sim_bridge.simulation import Simulation
 from sac_envs.menagerie import MenagerieUnavailable
 from sac_envs.robots import ROBOTS
@@ -31,6 +32,7 @@ from sac_ros.parameters import NodeParameters, UserError, parameter
 CATCH_UP = 0.1  # s of wall time that a delayed simulation tries to make good
 MOST_STEPS = 100_000  # physics steps of one call
 SLICE = 0.01  # s of wall time after which the simulation looks for jobs and signals
+HELD = (USER_STOPPED, GUIDING)  # modes that a person ends
 INJECTIONS = (
     "fault",
     "drop_joint_states",
@@ -38,7 +40,6 @@ INJECTIONS = (
     "state_latency",
     "drop_object_poses",
     "reactivation_delay",
-    "motion_reports_early",
 )
 
 
@@ -136,9 +137,6 @@ class Parameters(NodeParameters):
         minimum=0.0,
         maximum=60.0,
         live=True,
-    )
-    motion_reports_early: bool = parameter(
-        False, "Inject: ptp_motion says that it was stopped while the arm still moves", live=True
     )
 
 
@@ -262,9 +260,8 @@ class Bridge(node.SacNode[Parameters]):
         state.freeze = values.get("freeze_joint_states", state.freeze)
         state.drop_objects = values.get("drop_object_poses", state.drop_objects)
         state.outbox.latency = values.get("state_latency", state.outbox.latency)
-        manager, robot = self._interface.manager, self._interface.robot
+        manager = self._interface.manager
         manager.hardware_delay = values.get("reactivation_delay", manager.hardware_delay)
-        robot.drive_reports_early = values.get("motion_reports_early", robot.drive_reports_early)
         fault = values.get("fault", "none")
         if fault == "none":
             return
@@ -366,6 +363,7 @@ class Bridge(node.SacNode[Parameters]):
             return response
 
         def reset() -> int:
+            self._expect_may_move(response)
             self.simulation.reset_episode(request.seed)
             self._commands.inbox.discard()
             self._commands.accepted = 0
@@ -381,6 +379,16 @@ class Bridge(node.SacNode[Parameters]):
         response.success = True
         response.stamp = Time(sec=seconds, nanosec=nanoseconds)
         return response
+
+    def _expect_may_move(self, response: ResetEpisode.Response) -> None:
+        """As `robot_reset` on a robot: ValueError if it would have to refuse."""
+        faults = self.simulation.faults
+        if faults.robot_mode in HELD:
+            response.stopped_by = ResetEpisode.Response.PERSON
+            raise ValueError(f"the robot is not free: {MODES[faults.robot_mode]}")
+        if not faults.clear:
+            response.stopped_by = ResetEpisode.Response.ROBOT
+            raise ValueError(f"the robot has stopped: {', '.join(sorted(faults.current_errors))}")
 
     def _on_set_pause(
         self, request: SetPause.Request, response: SetPause.Response

@@ -28,26 +28,22 @@ from franka_sim_bridge.faults import AUTOMATIC_ERROR_RECOVERY, IDLE
 from franka_sim_bridge.motion_controllers import STIFF_DAMPING, STIFF_STIFFNESS
 from franka_sim_bridge.simulation import Simulation
 from sac_envs.robots import Float64
+from sac_ros.robot_input import of_franka_ros2
 
 MODES = ("other", "idle", "move", "guiding", "reflex", "user stopped", "recovering")
 RIGID = 1e-5  # how far a rotation may be from orthonormal
 
 
 class RobotServices:
-    """`action_server/...` and `service_server/...` on a node.
-
-    `drive_reports_early` injects a fault: `ptp_motion` says that it was stopped while the arm still
-    moves, as franka_ros2 does after a goal was cancelled.
-    """
+    """`action_server/...` and `service_server/...` on a node, named as by franka_ros2."""
 
     def __init__(self, node: Node, simulation: Simulation, actions: SimulatedActions) -> None:
         self._node = node
         self._simulation = simulation
-        self.drive_reports_early = False
-        actions.serve(ErrorRecovery, "action_server/error_recovery", self._recover)
-        actions.serve(PTPMotion, "action_server/ptp_motion", self._drive)
+        actions.serve(ErrorRecovery, self._named("action_server/error_recovery"), self._recover)
+        actions.serve(PTPMotion, self._named("action_server/ptp_motion"), self._drive)
         self._services = [
-            node.create_service(kind, f"service_server/{name}", self._when_idle(apply))
+            node.create_service(kind, self._named(f"service_server/{name}"), self._when_idle(apply))
             for kind, name, apply in (
                 (SetLoad, "set_load", self._set_load),
                 (SetFullCollisionBehavior, "set_full_collision_behavior", self._set_full),
@@ -62,6 +58,10 @@ class RobotServices:
                 (SetStiffnessFrame, "set_stiffness_frame", self._set_frame),
             )
         ]
+
+    def _named(self, name: str) -> str:
+        prefix, namespace = self._simulation.robot.arm_prefix, self._node.get_namespace()
+        return of_franka_ros2(name, prefix, namespace)
 
     def destroy(self) -> None:
         """Give the services back."""
@@ -104,9 +104,6 @@ class RobotServices:
             if motion.state == "reached":
                 return _arrived(TargetStatus.TARGET_REACHED, "")
             return _arrived(TargetStatus.ABORTED, "the motion was stopped, or did not arrive")
-
-        if self.drive_reports_early:
-            return _arrived(TargetStatus.ABORTED, "reported early")
 
         def feedback() -> PTPMotion.Feedback:
             status = TargetStatus(status=TargetStatus.EXECUTING)

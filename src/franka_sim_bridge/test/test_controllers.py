@@ -277,6 +277,15 @@ def test_after_a_fault_nothing_is_active_and_the_arm_brakes_and_holds() -> None:
     assert np.abs(robot.world.dq).max() < 1e-3
 
 
+def test_a_fault_while_nothing_is_controlled_deactivates_nothing() -> None:
+    robot = idle()
+    before = robot.states()
+    robot.manager.move_to(Q0 + STEP, np.ones(7), 0.01)
+    robot.manager.fault()
+    assert (robot.states(), robot.manager.hardware_state) == (before, "active")
+    assert not robot.manager.moving
+
+
 @pytest.mark.parametrize("controller", MOTION)
 def test_without_a_motion_controller_the_arm_holds_where_it_was_left(controller: str) -> None:
     robot = Robot(controller)
@@ -805,7 +814,7 @@ def test_a_robot_that_is_not_idle_does_not_begin_a_motion() -> None:
     with pytest.raises(ValueError, match="a motion is under way"):
         robot.manager.move_to(Q0, np.ones(7), 0.01)
     robot = idle()
-    robot.manager.fault()
+    robot.manager.set_hardware_state("inactive")
     with pytest.raises(ValueError, match="recover first"):
         robot.manager.move_to(Q0, np.ones(7), 0.01)
     robot = idle()

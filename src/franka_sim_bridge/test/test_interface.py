@@ -476,16 +476,6 @@ def test_a_cancelled_drive_stops(idle: Robot) -> None:
     assert not idle.simulation.manager.moving
 
 
-def test_a_drive_may_be_reported_early(idle: Robot) -> None:
-    idle.interface.robot.drive_reports_early = True
-    goal = drive(idle)
-    status, result = idle.do(PTPMotion, "action_server/ptp_motion", **goal)
-    idle.interface.robot.drive_reports_early = False
-    assert (status, result.error_message) == (ABORTED, "reported early")
-    idle.until(lambda: not idle.simulation.manager.moving)
-    assert idle.simulation.world.q == pytest.approx(goal["goal_joint_configuration"], abs=0.01)
-
-
 def test_a_fault_aborts_a_drive(idle: Robot) -> None:
     idle.pause()
     handle = idle.send(PTPMotion, "action_server/ptp_motion", **drive(idle))

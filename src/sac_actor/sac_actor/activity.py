@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from controller_manager_msgs.msg import (
@@ -38,6 +38,7 @@ MOST = 256  # controllers or hardware components
 AGAIN, PATIENCE = 0.1, 1.0  # s between two questions, and for an answer to the last
 # Motion controllers that a policy speaks to, and what its parameter `command` calls them.
 COMMANDS = ("cartesian_impedance", "joint_trajectory", "joint_velocity")
+DRIVER = "joint_trajectory_controller"  # drives the arm to the start of an episode
 
 
 def motion_controller(command: str) -> str:
@@ -59,7 +60,7 @@ class Activity:
     """
 
     def __init__(self, arm_prefix: str = "") -> None:
-        self._prefix = arm_prefix
+        self.arm_prefix = arm_prefix
         self.known = False
         self.controllers: dict[str, str] = {}
         self.hardware: dict[str, str] = {}
@@ -93,12 +94,12 @@ class Activity:
         """Whether a controller is known to be active."""
         return self.controllers.get(name) == "active"
 
-    def active_motion(self, assumed: str) -> list[str]:
-        """Names of the active motion controllers; `assumed` is one before any list has come."""
+    def active_motion(self, assumed: Collection[str]) -> list[str]:
+        """Names of the active motion controllers; `assumed` are some before any list has come."""
         return [
             name
             for name, state in self.controllers.items()
-            if state == "active" and self._moving.get(name, name == assumed)
+            if state == "active" and self._moving.get(name, name in assumed)
         ]
 
     def stopped_hardware(self) -> list[str]:
@@ -106,7 +107,7 @@ class Activity:
         mine = [
             name
             for name in self.hardware
-            if name.startswith(self._prefix) and name.endswith(HARDWARE)
+            if name.startswith(self.arm_prefix) and name.endswith(HARDWARE)
         ] or list(self.hardware)
         return [name for name in mine if self.hardware[name] != "active"]
 

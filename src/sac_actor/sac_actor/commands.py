@@ -8,7 +8,7 @@ comes to rest there. `Stream` says it to the controller, at every tick or betwee
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -41,6 +41,27 @@ def to_time(nanoseconds: int) -> Time:
     """Integer nanoseconds as a message."""
     seconds, rest = divmod(nanoseconds, SECOND)
     return Time(sec=seconds, nanosec=rest)
+
+
+def to_trajectory(robot: Robot, reference: Reference, stamps: Sequence[int]) -> JointTrajectory:
+    """Where `reference` has the joints at some stamps (ns), from the first on; the last one stands.
+
+    The message's own stamp is left at 0, which means: from now on.
+    """
+    points = []
+    for stamp in stamps:
+        seconds, rest = divmod(stamp - stamps[0], SECOND)
+        position, velocity, acceleration = reference.at(stamp)
+        points.append(
+            JointTrajectoryPoint(
+                positions=array("d", position),
+                velocities=array("d", velocity),
+                accelerations=array("d", acceleration),
+                time_from_start=Duration(sec=seconds, nanosec=rest),
+            )
+        )
+    points[-1].velocities = points[-1].accelerations = array("d", bytes(7 * 8))
+    return JointTrajectory(joint_names=list(robot.joint_names), points=points)
 
 
 class Target(NamedTuple):
@@ -294,20 +315,7 @@ class JointTrajectoryAdapter:
         turn = stamp + self.LEAD
         end = max(reference.end, turn + self.LEAD)
         times = [stamp, *range(turn, end - self.POINTS // 2, self.POINTS), end]
-        points = []
-        for time in times:
-            seconds, rest = divmod(time - stamp, SECOND)
-            position, velocity, acceleration = reference.at(time)
-            points.append(
-                JointTrajectoryPoint(
-                    positions=array("d", position),
-                    velocities=array("d", velocity),
-                    accelerations=array("d", acceleration),
-                    time_from_start=Duration(sec=seconds, nanosec=rest),
-                )
-            )
-        points[-1].velocities = points[-1].accelerations = array("d", bytes(7 * 8))
-        message = JointTrajectory(joint_names=list(self._robot.joint_names), points=points)
+        message = to_trajectory(self._robot, reference, times)
         message.header.stamp = to_time(stamp)
         self._publish(message)
 

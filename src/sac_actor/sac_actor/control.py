@@ -29,6 +29,9 @@ WATCHES = 2.0  # s until a watchdog has seen that it has something to watch
 # How control is lost.
 STOPPED, DEACTIVATED, WATCHDOG = "stopped", "deactivated", "watchdog"
 UNLATCHED = "unlatched"  # the watchdog had stopped it, and nobody has cleared it
+# Held by a person, or in an error: whoever begins episodes may find the robot so. ros2_control sees
+# neither while nothing is controlled.
+HELD, IN_ERROR = "held", "in error"
 
 
 def switch(
@@ -38,12 +41,13 @@ def switch(
     deactivate: list[str],
     timeout: float = ANSWER,
     patience: float = ANSWER,
+    strictness: int = SwitchController.Request.STRICT,
 ) -> None:
     """Switch controllers, all or none; CallFailed says why not. Times as of `Caller.call`."""
     request = SwitchController.Request(
         activate_controllers=activate,
         deactivate_controllers=deactivate,
-        strictness=SwitchController.Request.STRICT,
+        strictness=strictness,
         activate_asap=True,
     )
     answer = caller.call(client, request, timeout, patience)

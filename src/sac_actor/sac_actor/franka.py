@@ -11,7 +11,7 @@ from rclpy.node import Node
 from sac_actor.activity import motion_controller
 from sac_actor.calls import Caller, CallFailed
 from sac_actor.commands import ADAPTERS, Target
-from sac_actor.control import Control
+from sac_actor.control import HELD, IN_ERROR, Control
 from sac_actor.environment import (
     Clips,
     EpisodeCut,
@@ -35,6 +35,7 @@ from sac_envs.task import Gripping, RobotState
 from sac_envs.tasks import make_task
 from sac_msgs.srv import ResetEpisode
 from sac_ros import qos
+from sac_ros.codecs import printable
 from sac_ros.node import side_node
 from sac_ros.parameters import UserError
 from sac_ros.robot_input import Joints, nanoseconds
@@ -43,6 +44,7 @@ MOMENT = 0.3  # s for which a motion controller may be left without commands
 SERVER = 5.0  # s to wait for whoever begins episodes
 ARRIVED = 0.5  # s until the motion controller has what it is told before it becomes active
 FAULTLESS = 5.0  # s without a fault after which an episode counts that a person has ended
+LOSSES = {ResetEpisode.Response.PERSON: HELD, ResetEpisode.Response.ROBOT: IN_ERROR}
 MOVING = 0.005  # m between target and tool from which on the robot should be moving
 
 
@@ -219,8 +221,13 @@ class FrankaEnvironment:
             if not future.done():
                 client.remove_pending_request(future)
         response = future.result()
-        if response is None or not response.success:
-            raise EpisodeCut(f"no start: {response.message if response else 'service failed'}")
+        if response is None:
+            raise EpisodeCut("no start: service failed")
+        if not response.success:
+            reason = printable(response.message, 300)
+            if response.stopped_by in LOSSES:
+                self.control.loss, self.control.lost = LOSSES[response.stopped_by], reason
+            raise EpisodeCut(f"no start: {reason}")
         return nanoseconds(response.stamp)
 
     def _check_goes_on(self) -> None:

@@ -22,10 +22,20 @@ from std_srvs.srv import Trigger
 
 from sac_actor.activity import moves
 from sac_actor.calls import Action, Caller, CallFailed
-from sac_actor.control import STOPPED, SWITCHED, UNLATCHED, WATCHDOG, Control, switch
+from sac_actor.control import (
+    HELD,
+    IN_ERROR,
+    STOPPED,
+    SWITCHED,
+    UNLATCHED,
+    WATCHDOG,
+    Control,
+    switch,
+)
 from sac_actor.environment import EpisodeCut
 from sac_ros import qos
 from sac_ros.codecs import printable
+from sac_ros.robot_input import of_franka_ros2
 
 FIRST_WORD = 5.0  # s to wait for the first word of controller_manager
 ERRORS = 10.0  # s that error_recovery may take; 0.2 to 7 on the robot
@@ -41,6 +51,7 @@ BY_A_PERSON = {
     FrankaRobotState.ROBOT_MODE_GUIDING: "the arm is guided by hand: let go of it",
 }
 MAY_MOVE = (FrankaRobotState.ROBOT_MODE_IDLE, FrankaRobotState.ROBOT_MODE_MOVE)
+AGAIN = "the robot has stopped again at once: is it in contact? Free it"
 REFUSED = (
     "the robot refuses error_recovery: release the user stop, let go of the arm, and look into Desk"
 )
@@ -88,7 +99,10 @@ class Recovery:
         self._set_hardware = node.create_client(
             SetHardwareComponentState, "controller_manager/set_hardware_component_state"
         )
-        self._errors = Action(node, ErrorRecovery, "action_server/error_recovery")
+        clear_errors = of_franka_ros2(
+            "action_server/error_recovery", control.activity.arm_prefix, node.get_namespace()
+        )
+        self._errors = Action(node, ErrorRecovery, clear_errors)
         self._service = owner.create_service(Trigger, "~/acknowledge", self._on_acknowledge)
 
     def close(self) -> None:
@@ -129,7 +143,7 @@ class Recovery:
             return
         try:
             self._permit(fault, caller)
-            if self._control.activity.stopped():
+            if self._control.activity.stopped() or self._is_in_error():
                 self._recover(caller)
         except PersonNeeded as error:
             self.waits_for = str(error)
@@ -158,6 +172,10 @@ class Recovery:
             control.loss, control.lost = STOPPED, stopped
         return "" if control.loss == WATCHDOG else control.lost
 
+    def _is_in_error(self) -> bool:
+        """Whether errors are to be cleared of which controller_manager knows nothing."""
+        return self._control.loss == IN_ERROR and self._mode != "manual"
+
     # Whether.
 
     def _permit(self, fault: str, caller: Caller) -> None:
@@ -172,7 +190,7 @@ class Recovery:
             self.waits_for = ""  # one agreement is for one recovery
             self.strikes, self._not_before = 0, 0.0
             return
-        if self._mode != "automatic" or self._control.loss == UNLATCHED:
+        if self._mode != "automatic" or self._control.loss in (UNLATCHED, HELD):
             raise PersonNeeded(f"{fault}; {then}")
         if self.strikes >= self._max_strikes:
             raise PersonNeeded(
@@ -211,9 +229,9 @@ class Recovery:
             switch(caller, control.switch_client, broadcasters, [])
         since = time.monotonic()
         caller.wait(lambda: self._joints_heard() > since, STATES_BACK, "no joint state came")
-        self._check_mode(caller)
         if caller.pause(lambda: bool(control.stopped()), SETTLING):
-            raise CallFailed("the robot has stopped again at once: is it in contact? Free it")
+            raise CallFailed(AGAIN)
+        self._check_mode(caller)
         self.recoveries += 1
         self.step = "recovered"
         self._not_before = time.monotonic() + self._backoff()
@@ -269,37 +287,46 @@ class Recovery:
         ]
 
     def _check_mode(self, caller: Caller) -> None:
-        """Go on only with a robot that may move, as far as its state is published.
-
-        The topic comes at 1 kHz: it is subscribed to for this moment only, and one message is read.
-        """
-        heard: list[FrankaRobotState] = []
-        subscription = self._node.create_subscription(
-            FrankaRobotState, ROBOT_STATE, lambda _: None, qos.ROBOT_STATE
-        )
-
-        def take() -> bool:
-            taken = subscription.handle.take_message(FrankaRobotState, False)
-            if taken is not None:
-                heard.append(taken[0])
-            return taken is not None
-
-        try:
-            caller.pause(take, MODE)
-        finally:
-            self._node.destroy_subscription(subscription)
-        if not heard:
+        """Go on only with a robot that may move, as far as its state is published."""
+        state = hear_robot_state(self._node, caller)
+        if state is None:
             return
-        mode = heard[0].robot_mode
+        mode = state.robot_mode
         if mode in BY_A_PERSON:
             raise self._refusal(BY_A_PERSON[mode])
+        if mode == FrankaRobotState.ROBOT_MODE_REFLEX:
+            self._control.loss = IN_ERROR  # whatever controller_manager says
+            raise CallFailed(f"{AGAIN} ({errors_of(state)})")
         if mode not in MAY_MOVE:
             name = ROBOT_MODES[mode] if mode < len(ROBOT_MODES) else str(mode)
-            raise CallFailed(f"the robot's mode is {name}: {_errors(heard[0])}")
-        self._logger.info(f"Recovery {self.recoveries + 1}: the robot names {_errors(heard[0])}")
+            raise CallFailed(f"the robot's mode is {name}: {errors_of(state)}")
+        self._logger.info(f"Recovery {self.recoveries + 1}: the robot names {errors_of(state)}")
 
 
-def _errors(state: FrankaRobotState) -> str:
+def hear_robot_state(node: Node, caller: Caller) -> FrankaRobotState | None:
+    """What the robot says of itself now; None if it does not, as fake hardware.
+
+    The topic comes at 1 kHz: it is subscribed to for this moment only, and one message is read.
+    """
+    heard: list[FrankaRobotState] = []
+    subscription = node.create_subscription(
+        FrankaRobotState, ROBOT_STATE, lambda _: None, qos.ROBOT_STATE
+    )
+
+    def take() -> bool:
+        taken = subscription.handle.take_message(FrankaRobotState, False)
+        if taken is not None:
+            heard.append(taken[0])
+        return taken is not None
+
+    try:
+        caller.pause(take, MODE)
+    finally:
+        node.destroy_subscription(subscription)
+    return heard[0] if heard else None
+
+
+def errors_of(state: FrankaRobotState) -> str:
     """The robot's errors by name."""
     found = [
         name

@@ -3,10 +3,15 @@
 Motion controllers off, hand open, a joint motion to the start, the operator places what the task
 needs. The actor then activates its motion controller. Nothing is used but the interface of
 franka_ros2 and ros2_control, so that it can be tried against the simulation.
+
+The arm is driven by joint_trajectory_controller, active for just that long, and not by the robot's
+own ptp_motion: franka_ros2 answers a cancel of that only when the motion has ended, while a
+controller can be taken away at any moment.
 """
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
@@ -14,21 +19,28 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from control_msgs.action import FollowJointTrajectory
+from control_msgs.msg import JointTolerance
 from controller_manager_msgs.msg import ControllerManagerActivity
 from controller_manager_msgs.srv import ListControllers, SwitchController
 from diagnostic_msgs.msg import DiagnosticStatus
-from franka_msgs.action import Homing, Move, PTPMotion
+from franka_msgs.action import Homing, Move
+from franka_msgs.msg import FrankaRobotState
 from geometry_msgs.msg import PoseStamped
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.task import Future
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from sac_actor import activity
-from sac_actor.activity import Activity, moves
+from sac_actor.activity import DRIVER, Activity, Inquiry, moves
 from sac_actor.calls import Action, Caller, CallFailed
-from sac_actor.control import switch
+from sac_actor.commands import to_trajectory
+from sac_actor.control import LAST_SWITCH, THERE, switch
+from sac_actor.recovery import BY_A_PERSON, errors_of, hear_robot_state
+from sac_actor.shaping import Limits, Reference
 from sac_envs.robots import HAND, ROBOTS, Float64
 from sac_envs.task import Start, start_positions
 from sac_envs.tasks import TASKS, make_task
@@ -40,9 +52,15 @@ from sac_ros.inbox import Inbox
 from sac_ros.parameters import NodeParameters, UserError, parameter
 from sac_ros.robot_input import JOINT_STATES, JointInput, Joints
 
-ARRIVED = 0.02  # rad that each joint may be off at the start
+# rad that each joint may be off at the start: 2 N m of friction at joint 7's 50 N m/rad
+# (config/controllers.yaml).
+ARRIVED = 0.04
 AT_REST = 0.01  # rad/s of each joint, below which the arm stands
 STANDING = 0.2  # s of standing after which nothing more is to be expected
+SETTLING = 2.0  # s after the end of its trajectory in which the arm has to be there
+POINTS = 20_000_000  # ns between two points of a trajectory
+SIGN_OF_LIFE = 0.05  # s between two words to the watchdog while the arm is driven
+INQUIRY = 0.5  # s between two questions whether the robot has stopped
 STATES = 2.0  # s within which a joint state has to come
 HOMING = 30.0  # s that homing of the hand may take
 PERIOD = 0.02  # s between two looks at what has come
@@ -59,6 +77,7 @@ class Parameters(NodeParameters):
     joint_velocity: float = parameter(
         0.5, "rad/s of the motion to the start", minimum=0.05, maximum=1.0
     )
+    joint_acceleration: float = parameter(1.0, "rad/s² of that motion", minimum=0.1, maximum=5.0)
     motion_timeout: float = parameter(20.0, "s that a motion may take", minimum=1.0)
     home_gripper: bool = parameter(True, "Home the hand once, before its first motion")
     ask_operator: bool = parameter(
@@ -68,7 +87,11 @@ class Parameters(NodeParameters):
 
 
 class ResetFailed(Exception):
-    """The start was not reached; the message says why."""
+    """The start was not reached; the message says why, `stopped_by` what has to happen first."""
+
+    def __init__(self, reason: str, stopped_by: int = ResetEpisode.Response.NOTHING) -> None:
+        super().__init__(reason)
+        self.stopped_by = stopped_by
 
 
 @dataclass(frozen=True)
@@ -91,6 +114,8 @@ class RobotReset(node.SacNode[Parameters]):
         self._prompt_shown = ""
         self._answer: bool | None = None  # of the operator to the newest prompt
         self._goals: dict[str, Any] = {}
+        self._driving: JointTrajectory | None = None  # where to, while the arm is driven
+        self._told_at = -math.inf  # s; when the watchdog was told so last
         self._wake = threading.Event()
 
     def configure(self) -> None:
@@ -104,10 +129,13 @@ class RobotReset(node.SacNode[Parameters]):
         self._switch = make(SwitchController, "controller_manager/switch_controller")
         self._home = Action(self._robot_node, Homing, "franka_gripper/homing")
         self._move = Action(self._robot_node, Move, "franka_gripper/move")
-        self._drive = Action(self._robot_node, PTPMotion, "action_server/ptp_motion")
+        self._drive = Action(
+            self._robot_node, FollowJointTrajectory, f"{DRIVER}/follow_joint_trajectory"
+        )
         self._homed = not p.home_gripper
         self._input = JointInput(self._robot)
         self._activity = Activity(p.arm_prefix)
+        self._inquiry = Inquiry(self._robot_node, self._activity)
         self._watchdog = WatchdogStatus()
         hear = self._robot_node.create_subscription
         hear(JointState, JOINT_STATES, self._input.take_joints, qos.ROBOT_STATE)
@@ -115,11 +143,13 @@ class RobotReset(node.SacNode[Parameters]):
         hear(WatchdogStatus, "watchdog/status", self._on_watchdog, qos.STATUS)
         self._inbox = Inbox(self._robot_node)
         self._caller = Caller(self._spin, self._check)
+        self._last_calls = Caller(self._spin, lambda: None)  # also when told to stop
         self._goal_publishers = {
             name: self.create_publisher(PoseStamped, f"objects/{name}/pose", qos.ROBOT_STATE)
             for name in self._task.goals
         }
         self._prompt = self.create_publisher(String, "~/prompt", qos.STATUS)
+        self._motion = self.create_publisher(JointTrajectory, "~/motion", qos.ROBOT_COMMAND)
         self._offered = [
             # While a reset is waited for, the operator's answer and other requests are heard.
             self.create_service(
@@ -141,7 +171,7 @@ class RobotReset(node.SacNode[Parameters]):
         for service in self._offered:
             self.destroy_service(service)
         self.destroy_subscription(self._answers)
-        for publisher in (self._prompt, *self._goal_publishers.values()):
+        for publisher in (self._prompt, self._motion, *self._goal_publishers.values()):
             self.destroy_publisher(publisher)
         self.destroy_timer(self._timer)
         del self._robot_node
@@ -206,6 +236,7 @@ class RobotReset(node.SacNode[Parameters]):
             self._bring_to_start(order)
         except (ResetFailed, CallFailed, ValueError, UserError) as error:
             order.response.message = str(error)
+            order.response.stopped_by = getattr(error, "stopped_by", ResetEpisode.Response.NOTHING)
             self.get_logger().error(f"No start: {error}")
         finally:
             self._busy = False
@@ -216,6 +247,10 @@ class RobotReset(node.SacNode[Parameters]):
 
     def _spin(self, timeout: float) -> None:
         """Take in a bounded amount of messages; joint states come at 1 kHz."""
+        now = time.monotonic()
+        if self._driving is not None and now - self._told_at >= SIGN_OF_LIFE:
+            self._told_at = now
+            self._motion.publish(self._driving)
         self._wake.wait(min(timeout, PERIOD))
         self._wake.clear()
         self._inbox.receive()
@@ -228,9 +263,12 @@ class RobotReset(node.SacNode[Parameters]):
             raise ResetFailed(
                 f"the watchdog has stopped the robot: {printable(self._watchdog.reason, 200)}"
             )
-        stopped = self._activity.stopped_hardware()
+        self._inquiry.take()
+        if time.monotonic() - self._inquiry.asked > INQUIRY:
+            self._inquiry.ask()  # a robot that has stopped does not say so
+        stopped = self._activity.stopped()
         if stopped:
-            raise ResetFailed(f"the robot has stopped: {', '.join(stopped)} is not active")
+            raise ResetFailed(stopped)
 
     def _do(self, what: str) -> None:
         self._doing = what
@@ -240,11 +278,17 @@ class RobotReset(node.SacNode[Parameters]):
         start = self._task.start(np.random.default_rng(order.seed))
         q = start_positions(self._task, start, self.parameters.robot_type)
         self._check()
+        self._check_mode()
         self._do("motion controllers off")
         self._free_the_robot()
         self._prepare_hand(start.gripper_width)
         self._do("joint motion to the start")
-        self._drive_to(q)
+        self._check_mode()
+        try:
+            self._drive_to(q)
+        except (ResetFailed, CallFailed):
+            self._check_mode()  # which may say more of it
+            raise
         for name in self._task.goals:
             self._goals[name] = _goal(start, name)
         if self._task.objects and self.parameters.ask_operator:
@@ -253,9 +297,32 @@ class RobotReset(node.SacNode[Parameters]):
         order.response.success = True
         order.response.stamp.sec, order.response.stamp.nanosec = divmod(joints.stamp, 10**9)
 
+    def _check_mode(self) -> None:
+        """Whether the robot may be moved, as far as it says: ros2_control sees this in motion only.
+
+        A user stop that is released, or an arm that is let go of, must not be followed by a motion
+        that nobody has asked for.
+        """
+        if not self.active.is_set():
+            return
+        state = hear_robot_state(self._robot_node, self._last_calls)
+        if state is None:
+            return
+        if state.robot_mode in BY_A_PERSON:
+            raise ResetFailed(BY_A_PERSON[state.robot_mode], ResetEpisode.Response.PERSON)
+        if state.robot_mode == FrankaRobotState.ROBOT_MODE_REFLEX:
+            reason = f"the robot has stopped in a reflex: {errors_of(state)}"
+            raise ResetFailed(reason, ResetEpisode.Response.ROBOT)
+
     def _free_the_robot(self) -> None:
-        """Deactivate whatever moves it: its own motions want it idle."""
+        """Deactivate whatever moves it; who drives it to the start has to be there, too."""
         listed = self._caller.call(self._list, ListControllers.Request()).controller
+        states = {one.name: one.state for one in listed}
+        if states.get(DRIVER, "not loaded") not in ("inactive", "active"):
+            raise ResetFailed(
+                f"{DRIVER} drives the arm to its start, and is {states.get(DRIVER, 'not loaded')}: "
+                f"ros2 run controller_manager spawner {DRIVER} --inactive"
+            )
         moving = [one.name for one in listed if one.state == "active" and moves(one)]
         if moving:
             switch(self._caller, self._switch, [], moving)
@@ -297,24 +364,63 @@ class RobotReset(node.SacNode[Parameters]):
         return self._input.joints
 
     def _drive_to(self, q: Float64) -> None:
-        """Have the robot drive, and see for ourselves that it arrives.
-
-        What the action says is not relied on: after a goal was cancelled, franka_ros2 reports later
-        ones as ended at once. A goal that is sent while the arm moves keeps the speed of the one
-        before, so that the arm has to stand first.
-        """
-        velocity, timeout = self.parameters.joint_velocity, self.parameters.motion_timeout
+        """Have the arm driven, and see for ourselves that it arrives; then nothing moves it."""
+        timeout = self.parameters.motion_timeout
         self._stand(timeout)
-        goal = PTPMotion.Goal(
-            goal_joint_configuration=q.tolist(),
-            maximum_joint_velocities=[velocity] * 7,
-            goal_tolerance=ARRIVED,
-        )
-        _, result = self._drive.run(self._caller, goal, timeout)
-        off = float(np.abs(self._stand(timeout).q - q).max())
+        target = JointTrajectoryPoint(positions=q.tolist())
+        try:
+            switch(self._caller, self._switch, [DRIVER], [])
+            goal = self._goal_to(q)
+            self._driving = JointTrajectory(
+                joint_names=list(self._robot.joint_names), points=[target]
+            )
+            _, result = self._drive.run(self._caller, goal, timeout)
+            off = float(np.abs(self._stand(timeout).q - q).max())
+        finally:
+            self._driving = None
+            self._let_go()
         if off > ARRIVED:
-            reason = printable(result.error_message, 200) or "no reason given"
+            reason = printable(result.error_string, 200) or "no reason given"
             raise ResetFailed(f"the start was not reached: {off:.3f} rad off ({reason})")
+
+    def _goal_to(self, q: Float64) -> FollowJointTrajectory.Goal:
+        """From where the arm stands to `q` `(7,)`, in a straight line of the joints."""
+        p, robot = self.parameters, self._robot
+        limits = Limits(
+            np.minimum(robot.conservative_velocity, p.joint_velocity),
+            np.minimum(robot.acceleration_max, p.joint_acceleration),
+            0.1 * robot.jerk_max,  # as JointTrajectoryAdapter has it
+        )
+        reference = Reference(limits, self._new_joints().q)
+        if not reference.aim(q, 0):
+            raise ResetFailed("there is no way to the start within the limits")
+        if reference.end * 1e-9 + SETTLING > p.motion_timeout:
+            raise ResetFailed(
+                f"the way to the start takes {reference.end * 1e-9:.0f} s, and a motion may take "
+                f"{p.motion_timeout:g} s: raise motion_timeout or joint_velocity"
+            )
+        goal = FollowJointTrajectory.Goal()
+        goal.trajectory = to_trajectory(
+            robot, reference, [*range(0, reference.end - POINTS // 2, POINTS), reference.end]
+        )
+        goal.goal_tolerance = [JointTolerance(name=n, position=ARRIVED) for n in robot.joint_names]
+        goal.goal_time_tolerance.sec = int(SETTLING)
+        return goal
+
+    def _let_go(self) -> None:
+        """Nothing drives the arm any more; in mid-motion this is what stops it."""
+        try:
+            switch(
+                self._last_calls,
+                self._switch,
+                [],
+                [DRIVER],
+                LAST_SWITCH,
+                THERE,
+                SwitchController.Request.BEST_EFFORT,  # somebody may have done it already
+            )
+        except CallFailed as error:
+            raise ResetFailed(f"{DRIVER} may be active still: {error}") from error
 
     def _stand(self, timeout: float) -> Joints:
         """Wait until the arm has stood for a while; where."""

@@ -19,6 +19,7 @@ from rclpy.client import Client
 from sac_ros import node
 from sac_ros.codecs import printable
 from sac_ros.parameters import NodeParameters, UserError, parameter
+from sac_ros.robot_input import of_franka_ros2
 
 MOMENT = 0.1  # s between two looks for a service
 ANSWER = 5.0  # s that a service may take
@@ -28,6 +29,7 @@ ANSWER = 5.0  # s that a service may take
 class Parameters(NodeParameters):
     """Parameters of the set-up. Thresholds hold for motion at constant speed and beyond it."""
 
+    arm_prefix: str = parameter("", "Before the names of the arm's joints, with an underscore")
     mass: float = parameter(
         0.0, "kg of what is mounted besides the end effector of Desk", minimum=0.0, maximum=3.0
     )
@@ -81,11 +83,15 @@ class RobotSetup(node.SacNode[Parameters]):
                 )
         make = self.create_client
         self._list = make(ListControllers, "controller_manager/list_controllers")
-        self._load = make(SetLoad, "service_server/set_load")
+        self._load = make(SetLoad, self._service("set_load"))
         self._collisions = make(
-            SetFullCollisionBehavior, "service_server/set_full_collision_behavior"
+            SetFullCollisionBehavior, self._service("set_full_collision_behavior")
         )
         self.get_logger().info("Setting up the robot: load and collision thresholds")
+
+    def _service(self, name: str) -> str:
+        prefix, namespace = self.parameters.arm_prefix, self.get_namespace()
+        return of_franka_ros2(f"service_server/{name}", prefix, namespace)
 
     def work(self) -> None:
         """All of it; UserError where the robot does not take it."""

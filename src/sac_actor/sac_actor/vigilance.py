@@ -31,6 +31,7 @@ class Limits:
 
     command_timeout: float
     first_command_timeout: float
+    reset_timeout: float
     max_command_rate: float  # Hz
     state_timeout: float
     frozen_timeout: float
@@ -57,7 +58,8 @@ class Vigilance:
         self.limits = limits
         self.emergency_stop = False  # as last heard
         self.active_since: float | None = None
-        self.command_at = self.state_at = self.actor_at = -math.inf
+        self._commanded, self._driven = True, False  # who may speak to the active controller
+        self.command_at = self.drive_at = self.state_at = self.actor_at = -math.inf
         self._commands: deque[tuple[float, int]] = deque()
         self.changed_at = -math.inf  # when joint values last differed from those before
         self.latency = math.nan  # s, of the newest joint state
@@ -65,9 +67,14 @@ class Vigilance:
 
     # What is heard.
 
-    def activated(self, now: float) -> None:
-        """A motion controller became active."""
+    def activated(self, now: float, commanded: bool = True, driven: bool = False) -> None:
+        """A motion controller became active.
+
+        `commanded`: it is the actor's. `driven`: it drives the arm to the start of an episode; what
+        is to be done is said to it once, so that whoever drives has to be heard instead.
+        """
         self.active_since = now
+        self._commanded, self._driven = commanded, driven
         self.frozen_while_asked = False
 
     def deactivated(self) -> None:
@@ -81,6 +88,12 @@ class Vigilance:
             self._commands.append((now, count))
         while self._commands and now - self._commands[0][0] > RATE_WINDOW:
             self._commands.popleft()
+
+    def hear_drives(self, count: int, now: float) -> None:
+        """So many words since the last call of who drives the arm to the start of an episode."""
+        if count:
+            self.drive_at = now
+            self._commands.append((now, count))  # a flood of them is one, too
 
     def hear_state(self, changed: bool, latency: float, now: float) -> None:
         """A joint state with a newer stamp than the one before, and `latency` s after its stamp.
@@ -122,14 +135,14 @@ class Vigilance:
         since = self.active_since
         if since is None:
             return None
-        limits = self.limits
         return (
             self._flood()
             or self._silent_state(max(self.state_at, since), now)
             or self._late_state()
             or self._frozen()
             or self._silent_actor(since, now)
-            or _old_commands(limits, self.command_at, since, now)
+            or self._long_drive(since, now)
+            or self._old_commands(since, now)
         )
 
     def persists(
@@ -206,19 +219,38 @@ class Vigilance:
             return Cause(ACTOR, "no actor has been heard on sac/actor/status yet")
         return Cause(ACTOR, f"the actor is gone: silent for {now - self.actor_at:.1f} s")
 
-
-def _old_commands(limits: Limits, heard: float, since: float, now: float) -> Cause | None:
-    if heard >= since:
-        if now - heard <= limits.command_timeout:
+    def _long_drive(self, since: float, now: float) -> Cause | None:
+        limits = self.limits
+        drives = self._driven and now - self.drive_at <= limits.command_timeout
+        if not drives or now - since <= limits.reset_timeout:
             return None
         return Cause(
             COMMANDS,
-            f"the newest command is {now - heard:.2f} s old: expected at most "
-            f"{limits.command_timeout:g} s",
+            f"a motion to the start of an episode takes {now - since:.0f} s: expected at most "
+            f"{limits.reset_timeout:g} s",
         )
-    if now - since <= limits.first_command_timeout:
-        return None
-    return Cause(
-        COMMANDS,
-        f"no command since the motion controller became active {now - since:.1f} s ago",
-    )
+
+    def _old_commands(self, since: float, now: float) -> Cause | None:
+        limits = self.limits
+        command_at = self.command_at if self._commanded else -math.inf
+        drive_at = self.drive_at if self._driven else -math.inf
+        heard, waited = max(command_at, drive_at), now - since
+        if heard >= since:
+            age, most = now - heard, limits.command_timeout
+            if age <= most:
+                return None
+            if drive_at > command_at:
+                text = f"the newest word of robot_reset is {age:.2f} s old: "
+            else:
+                text = f"the newest command is {age:.2f} s old: "
+            text += f"expected at most {most:g} s"
+        elif waited <= limits.first_command_timeout:
+            return None
+        elif self._commanded:
+            text = f"no command since the motion controller became active {waited:.1f} s ago"
+        else:
+            text = (
+                "no word of robot_reset since the motion controller that it drives with became "
+                f"active {waited:.1f} s ago"
+            )
+        return Cause(COMMANDS, text)

@@ -1,8 +1,9 @@
 """The watchdog: a process of its own on the robot's computer that stops what nobody controls.
 
 While a motion controller is active, commands, joint states and the actor have to be heard, and not
-too many commands. Otherwise, and whenever somebody calls for it, the motion controller is
-deactivated through controller_manager, again and again until it is, and every one that becomes
+too many commands; while robot_reset drives the arm to a start it has to be heard in the place of
+commands, and not for too long. Otherwise, and whenever somebody calls for it, the motion controller
+is deactivated through controller_manager, again and again until it is, and every one that becomes
 active afterwards, until an operator clears the watchdog.
 """
 
@@ -16,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from action_msgs.srv import CancelGoal
 from controller_manager_msgs.msg import ControllerManagerActivity
 from controller_manager_msgs.srv import SwitchController
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -29,7 +29,7 @@ from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from sac_actor import activity
-from sac_actor.activity import Activity, Inquiry
+from sac_actor.activity import DRIVER, Activity, Inquiry
 from sac_actor.calls import Request
 from sac_actor.vigilance import CONTROLLER, EMERGENCY_STOP, REQUEST, Cause, Limits, Vigilance
 from sac_envs.kinematics import forward
@@ -67,6 +67,9 @@ class Parameters(NodeParameters):
     )
     first_command_timeout: float = parameter(
         2.0, "s until the first command after the controller became active", minimum=0.05
+    )
+    reset_timeout: float = parameter(
+        30.0, "s that robot_reset may drive the arm to a start", minimum=1.0
     )
     max_command_rate: float = parameter(
         1000.0, "Commands per s, more are a flood", minimum=1.0, maximum=3000.0
@@ -125,6 +128,10 @@ TOPICS = {
 }
 
 
+# What robot_reset says over and over while it drives the arm: where to.
+DRIVE = CommandTopic("robot_reset/motion", JointTrajectory, _trajectory_asks)
+
+
 class Watchdog(node.SacNode[Parameters]):
     """Guards one robot. What it hears is taken in on the main thread, a bounded amount a time."""
 
@@ -143,11 +150,13 @@ class Watchdog(node.SacNode[Parameters]):
         p = self.parameters
         self._robot = ROBOTS[p.robot_type].prefixed(p.arm_prefix)
         self._controller = activity.motion_controller(p.command)
+        self._guarded = tuple(dict.fromkeys((self._controller, DRIVER)))
         self._topic = TOPICS[p.command]
         self._watch = Vigilance(
             Limits(
                 p.command_timeout,
                 p.first_command_timeout,
+                p.reset_timeout,
                 p.max_command_rate,
                 p.state_timeout,
                 p.frozen_timeout,
@@ -156,8 +165,8 @@ class Watchdog(node.SacNode[Parameters]):
             )
         )
         self._activity = Activity(p.arm_prefix)
-        self._newest_command = b""
-        self._commands = 0  # since the last look
+        self._newest: tuple[CommandTopic, bytes] = (self._topic, b"")  # command
+        self._commands = self._drives = 0  # since the last look
         self._input = JointInput(self._robot)
         self._active: list[str] = []  # motion controllers
         self._status_due = -math.inf
@@ -185,6 +194,7 @@ class Watchdog(node.SacNode[Parameters]):
 
         hear(JointState, JOINT_STATES, self._on_joints, qos.ROBOT_STATE)
         hear(self._topic.kind, self._topic.name, self._on_command, qos.WATCHED_COMMANDS, raw=True)
+        hear(DRIVE.kind, DRIVE.name, self._on_drive, qos.WATCHED_COMMANDS, raw=True)
         hear(ActorStatus, "sac/actor/status", self._on_actor, qos.WATCHED_STATUS)
         # A reliable reader does not hear best-effort senders, the other one may miss a message.
         for profile in qos.EMERGENCY_STOP:
@@ -194,9 +204,6 @@ class Watchdog(node.SacNode[Parameters]):
             robot.create_client(SwitchController, "controller_manager/switch_controller")
         )
         self._inquiry = Inquiry(robot, self._activity)
-        self._cancel = robot.create_client(
-            CancelGoal, "action_server/ptp_motion/_action/cancel_goal"
-        )
         self._inbox = Inbox(robot)
 
     def cleanup(self) -> None:
@@ -225,7 +232,12 @@ class Watchdog(node.SacNode[Parameters]):
 
     def _on_command(self, data: bytes) -> None:
         self._commands += 1
-        self._newest_command = data
+        self._newest = (self._topic, data)
+
+    def _on_drive(self, data: bytes) -> None:
+        if DRIVER in self._active:
+            self._drives += 1
+            self._newest = (DRIVE, data)
 
     def _on_actor(self, message: ActorStatus) -> None:
         if self.parameters.actor_id in ("", message.actor_id):
@@ -244,7 +256,8 @@ class Watchdog(node.SacNode[Parameters]):
         self._inbox.receive(qos.WATCHED)
         now = time.monotonic()
         self._watch.hear_commands(self._commands, now)
-        self._commands = 0
+        self._watch.hear_drives(self._drives, now)
+        self._commands = self._drives = 0
         self._inquire(now)
         self._follow_controllers(now)
         if self._state == "tripped":
@@ -271,12 +284,13 @@ class Watchdog(node.SacNode[Parameters]):
 
     def _follow_controllers(self, now: float) -> None:
         """Begin or end to watch as motion controllers become active or inactive."""
-        active = self._activity.active_motion(self._controller)
+        active = self._activity.active_motion(self._guarded)
         if active == self._active:
             return
         for name in active:
             if name not in self._active:
-                self._watch.activated(now)
+                self._watch.activated(now, name == self._controller, name == DRIVER)
+                self._newest = (self._topic, b"")  # what was asked of another is over
         self._active = active
         if not active:
             self._watch.deactivated()
@@ -290,7 +304,7 @@ class Watchdog(node.SacNode[Parameters]):
         self._publish_status()
 
     def _judge(self, now: float) -> None:
-        strangers = [name for name in self._active if name != self._controller]
+        strangers = [name for name in self._active if name not in self._guarded]
         if strangers:
             self._trip(
                 Cause(
@@ -309,15 +323,15 @@ class Watchdog(node.SacNode[Parameters]):
 
     def _asked_to_move(self) -> bool:
         """Whether the newest command wants the robot elsewhere than joint states have it."""
-        data = self._newest_command
+        topic, data = self._newest
         joints = self._input.joints
         if joints is None or not 0 < len(data) <= LARGEST_COMMAND:
             return False
         try:
-            command = deserialize_message(data, self._topic.kind)
+            command = deserialize_message(data, topic.kind)
         except RuntimeError:  # no such message: it asks for nothing
             return False
-        return self._topic.asks(command, joints.q, self._robot)
+        return topic.asks(command, joints.q, self._robot)
 
     def _trip(self, cause: Cause) -> None:
         """Stop the robot, and keep it so. A second cause changes nothing but what is shown."""
@@ -332,8 +346,6 @@ class Watchdog(node.SacNode[Parameters]):
         self.get_logger().error(f"Tripped: {cause.text}. Active: {active}")
         self._publish_status()
         self._switch.drop()
-        if self._cancel.service_is_ready():  # an empty goal id and stamp 0 mean every goal
-            self._cancel.call_async(CancelGoal.Request())
         self._enforce(self._tripped_at)
 
     def _enforce(self, now: float) -> None:
@@ -344,7 +356,7 @@ class Watchdog(node.SacNode[Parameters]):
                 f"Deactivation refused: {printable(answer.message, 200)}", throttle_duration_sec=1.0
             )
         # Unknown states are no reason to wait: what is not active is not deactivated.
-        targets = self._active if self._activity.known else [self._controller]
+        targets = self._active if self._activity.known else list(self._guarded)
         if not targets:
             if not self._stopped:
                 self._stopped = True

@@ -13,6 +13,7 @@ from sac_actor.vigilance import Limits, Vigilance
 LIMITS = Limits(
     command_timeout=0.5,
     first_command_timeout=2.0,
+    reset_timeout=30.0,
     max_command_rate=200.0,
     state_timeout=0.2,
     frozen_timeout=1.0,
@@ -29,6 +30,7 @@ class Robot:
         self.watch = Vigilance(replace(LIMITS, **limits))
         self.now = 100.0
         self.commands = 2  # in a period
+        self.drives = 0
         self.speaks = self.moves = self.actor = True
         self.latency = 0.001
 
@@ -42,13 +44,14 @@ class Robot:
             if self.actor:
                 self.watch.hear_actor(self.now)
             self.watch.hear_commands(self.commands, self.now)
+            self.watch.hear_drives(self.drives, self.now)
             cause = self.watch.cause(self.now)
             if cause is not None:
                 return cause.kind
         return None
 
-    def activate(self) -> None:
-        self.watch.activated(self.now)
+    def activate(self, commanded: bool = True, driven: bool = False) -> None:
+        self.watch.activated(self.now, commanded, driven)
 
     def persisting(self, kind: str, tripped_at: float = 0.0) -> str | None:
         cause = self.watch.persists(kind, tripped_at, self.now)
@@ -95,6 +98,54 @@ def test_an_active_controller_may_wait_longer_for_its_first_command() -> None:
     assert again.run(1.0) is None
     again.commands = 1
     assert again.run(10.0) is None
+
+
+@pytest.mark.parametrize("commanded", [False, True])
+def test_whoever_drives_the_arm_to_a_start_is_heard_in_the_place_of_commands(
+    commanded: bool,
+) -> None:
+    robot = Robot()
+    robot.commands, robot.drives = 0, 1
+    robot.activate(commanded, driven=True)
+    assert robot.run(5.0) is None
+    robot.drives = 0
+    assert robot.run(0.4) is None
+    assert robot.run(0.2) == vigilance.COMMANDS
+
+
+def test_a_motion_to_a_start_may_not_take_for_ever() -> None:
+    robot = Robot()
+    robot.commands, robot.drives = 0, 1
+    robot.activate(commanded=False, driven=True)
+    assert robot.run(29.9) is None
+    assert robot.run(0.2) == vigilance.COMMANDS
+    cause = robot.watch.cause(robot.now)
+    assert cause is not None and "a motion to the start of an episode takes 30 s" in cause.text
+
+
+def test_a_controller_that_also_drives_may_be_commanded_for_ever() -> None:
+    robot = Robot()
+    robot.activate(commanded=True, driven=True)
+    assert robot.run(60.0) is None
+
+
+def test_commands_for_another_controller_and_a_drive_of_another_count_for_nothing() -> None:
+    robot = Robot()
+    robot.activate(commanded=False, driven=True)
+    assert robot.run(1.9) is None
+    assert robot.run(0.2) == vigilance.COMMANDS
+    cause = robot.watch.cause(robot.now)
+    assert cause is not None and "no word of robot_reset since" in cause.text
+    robot.commands, robot.drives = 0, 1
+    robot.now += PERIOD
+    robot.activate(commanded=True, driven=False)
+    assert robot.run(1.9) is None
+    assert robot.run(0.2) == vigilance.COMMANDS
+
+
+def test_a_flood_of_words_of_who_drives_is_one(robot: Robot) -> None:
+    robot.drives = 5
+    assert robot.run(1.0) == vigilance.FLOOD
 
 
 def test_what_was_heard_before_the_controller_became_active_does_not_count_against_it() -> None:

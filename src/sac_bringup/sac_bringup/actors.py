@@ -43,6 +43,11 @@ def arguments() -> list[DeclareLaunchArgument]:
     ]
 
 
+def name_in(namespace: str) -> str:
+    """The name of a robot's actor: several in namespaces of their own share a learner's topics."""
+    return "_".join(["sac_actor", *namespace.strip("/").split("/")]).rstrip("_")
+
+
 def actor(
     context: LaunchContext,
     name: str,

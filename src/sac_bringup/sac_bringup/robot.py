@@ -21,12 +21,13 @@ from launch_ros.substitutions import FindPackageShare
 
 from launch import LaunchContext, LaunchDescriptionEntity
 from sac_bringup import optional, security
-from sac_bringup.arguments import is_true, value
+from sac_bringup.arguments import given, is_true, value
 from sac_bringup.restart import restarted
 
 OLDEST = (3, 4)  # of franka_bringup: earlier ones have other launch arguments
 # On a robot an actor does nothing without a watchdog, whose status comes five times a second.
 GUARDED = {"watchdog_timeout": 2.0}
+DRIVER = "joint_trajectory"  # of robot_reset, with every command
 # What a motion controller is a plugin of, and how one gets it.
 PLUGINS = {
     "cartesian_impedance": ("crisp_controllers", "build it from source (docs/real_robot.md)"),
@@ -35,7 +36,7 @@ PLUGINS = {
 }
 NOT_IN_FAKE_HARDWARE = (
     "Fake hardware: controllers, watchdog and actor start. It has no load and collision thresholds "
-    "(service_server), no error_recovery and ptp_motion (action_server), no "
+    "(service_server), no error_recovery (action_server), no "
     "franka_robot_state_broadcaster and so no tool pose, and a hand that only says how wide it is: "
     "no episode begins. For all of these: sim_train.launch.py"
 )
@@ -58,7 +59,10 @@ ARGUMENTS = {
         "cartesian_impedance",
         "Motion controller: cartesian_impedance, joint_trajectory or joint_velocity",
     ),
-    "ask_operator": ("true", "A person places the objects before each episode"),
+    "ask_operator": (
+        "",
+        "A person places the objects before each episode; empty = as the parameter file says",
+    ),
     "learner_namespace": ("", "Namespace of the learner, which several robots may share"),
     "robot_setup_params_file": (
         "",
@@ -115,6 +119,12 @@ def _check(context: LaunchContext, command: str, is_fake: bool) -> None:
             f"command:={command} needs {plugin}, which is not installed: "
             f"{remedy or optional.debian(plugin)}{other}"
         )
+    driver, _ = PLUGINS[DRIVER]
+    if not optional.installed(driver):
+        raise RuntimeError(
+            f"robot_reset needs {driver} to drive the arm to its start, and it is not installed: "
+            f"{optional.debian(driver)}"
+        )
     if not is_fake and not value(context, "robot_ip"):
         raise RuntimeError(
             "robot_ip: which robot? Give its address, as in Desk: robot_ip:=172.16.0.2"
@@ -128,11 +138,11 @@ def _check(context: LaunchContext, command: str, is_fake: bool) -> None:
 
 def franka_bringup(context: LaunchContext) -> IncludeLaunchDescription:
     """franka_ros2's own launch file with our controllers."""
-    given = {name: value(context, name) for name in FRANKA_ARGUMENTS}
-    given["controllers_yaml"] = controllers(context)
+    arguments = {name: value(context, name) for name in FRANKA_ARGUMENTS}
+    arguments["controllers_yaml"] = controllers(context)
     path = PathJoinSubstitution([FindPackageShare("franka_bringup"), "launch", "franka.launch.py"])
     return IncludeLaunchDescription(
-        PythonLaunchDescriptionSource(path), launch_arguments=given.items()
+        PythonLaunchDescriptionSource(path), launch_arguments=arguments.items()
     )
 
 
@@ -152,13 +162,14 @@ def controllers(context: LaunchContext) -> str:
 
 
 def spawner(context: LaunchContext, command: str, then: Sequence[LaunchDescriptionEntity]) -> Node:
-    """Loads the motion controller and leaves it inactive."""
+    """Loads the motion controller and that of `robot_reset`, and leaves them inactive."""
     return Node(
         package="controller_manager",
         executable="spawner",
         namespace=value(context, "namespace"),
         arguments=[
-            f"{command}_controller", "--inactive", "--controller-manager-timeout", "30"
+            *(f"{name}_controller" for name in dict.fromkeys((command, DRIVER))),
+            "--inactive", "--controller-manager-timeout", "30",
         ],
         output="screen",
         on_exit=when_successful(then),
@@ -174,7 +185,10 @@ def robot_setup(context: LaunchContext, then: Sequence[LaunchDescriptionEntity])
         namespace=value(context, "namespace"),
         output="screen",
         ros_arguments=security.enclave("robot_setup"),
-        parameters=[_settings(context, "robot_setup")],
+        parameters=[
+            _settings(context, "robot_setup"),
+            *filter(None, [named_arm(context)]),  # an empty one is no parameter file
+        ],
         on_exit=when_successful(then),
     )
 
@@ -224,7 +238,7 @@ def robot_reset(context: LaunchContext, task: str) -> Node:
             {
                 "task": task,
                 "robot_type": value(context, "robot_type"),
-                "ask_operator": is_true(context, "ask_operator"),
+                **given(context, {"ask_operator": (bool, "")}),
                 **named_arm(context),
             },
         ],

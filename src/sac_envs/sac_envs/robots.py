@@ -79,8 +79,11 @@ class Robot:
 
     @property
     def finger_joint_names(self) -> tuple[str, str]:
-        """The two fingers of the Franka Hand, as the gripper node names them."""
-        return f"{self.name}_finger_joint1", f"{self.name}_finger_joint2"
+        """The two fingers of the Franka Hand, as the gripper node names them: without a prefix.
+
+        Source: franka_gripper 3.4.0, `gripper.launch.py`.
+        """
+        return f"{self.robot_type}_finger_joint1", f"{self.robot_type}_finger_joint2"
 
 
 def _seven(*values: float) -> Float64:

@@ -27,6 +27,15 @@ GRIPPER_JOINT_STATES = "franka_gripper/joint_states"
 TOOL_POSE = "franka_robot_state_broadcaster/current_pose"
 
 
+def of_franka_ros2(name: str, arm_prefix: str, namespace: str) -> str:
+    """What franka_ros2's own nodes, action_server and service_server, offer under `name`.
+
+    They are made in a namespace of the arm's prefix, in whose place comes that of a launch file
+    (franka_hardware 3.4.0). `namespace` is that of the robot's other nodes.
+    """
+    return f"{arm_prefix}/{name}" if arm_prefix and namespace == "/" else name
+
+
 def nanoseconds(stamp: object) -> int:
     """A builtin_interfaces Time as an integer."""
     return stamp.sec * 1_000_000_000 + stamp.nanosec  # type: ignore[attr-defined]
