@@ -2,8 +2,10 @@
 
 ros2 launch sac_bringup record_demos.launch.py task:=pick_cube num_episodes:=20
 ros2 launch sac_bringup record_demos.launch.py demonstrator:=scripted save_path:=demos/scripted
+ros2 launch sac_bringup record_demos.launch.py task:=pick_cube robot_ip:=172.16.0.2
 
-It ends when there are enough. docs/demonstrations.md goes through a session step by step.
+It ends when there are enough. docs/demonstrations.md goes through a session step by step; on the
+robot everything is as in franka_train.launch.py: its set-up, its safety filter, its watchdog.
 """
 
 import shlex
@@ -12,9 +14,11 @@ from pathlib import Path
 from launch.actions import LogInfo, OpaqueFunction, SetLaunchConfiguration, Shutdown, TimerAction
 from launch.events.process import ProcessExited
 from launch_ros.actions import Node
-from sac_bringup.actors import actor
+from sac_bringup.actors import actor, name_in
 from sac_bringup.arguments import declared, is_true, typed, value
 from sac_bringup.restart import restarted
+from sac_bringup.robot import ARGUMENTS as OF_THE_ROBOT
+from sac_bringup.robot import GUARDED, named_arm, robot
 from sac_bringup.simulation import simulated_robot
 from sac_bringup.teleoperation import teleoperation
 from sac_bringup.viewers import configuration, rviz
@@ -24,6 +28,7 @@ from sac_bringup import actors, security
 from sac_bringup import teleoperation as teleop
 
 ARGUMENTS = {
+    **OF_THE_ROBOT,
     "task": ("pick_cube", "Task: reach, pick_cube, pick_cube_sparse …"),
     "num_episodes": ("20", "Episodes to keep, then it ends; 0 = until it is stopped"),
     "save_path": ("", "Folder of the bags; empty = demos/<task>"),
@@ -37,19 +42,13 @@ ARGUMENTS = {
         "Actions after which an episode is truncated; empty = 600 for a person, the task's for a "
         "script",
     ),
-    "sim": ("true", "Start the simulated robot; false = a robot's topics are there"),
+    "sim": ("", "In simulation; empty = unless robot_ip or use_fake_hardware is given"),
     "speed_factor": (
         "",
         "Simulated time per time, 0 = as fast as it goes; empty = 1 for a person, 0 for a script",
     ),
     "seed": ("0", "Seed of the episodes and of the script"),
-    "robot_type": ("fr3", "Arm: fr3 or fer"),
-    "command": (
-        "cartesian_impedance",
-        "Controller: cartesian_impedance, joint_trajectory or joint_velocity",
-    ),
     "rviz": ("false", "Open rviz (on a ROS host)"),
-    "namespace": ("", "Namespace of the robot and all nodes"),
 }
 A_MINUTE = "600"  # actions at 10 Hz: people are slower than scripts
 LAST_BAG = 10.0  # s after the actor's end by which the recorder has ended, too
@@ -61,7 +60,9 @@ def settled(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     if demonstrator not in ("teleop", "scripted"):
         raise RuntimeError(f"demonstrator: expected teleop or scripted, got {demonstrator!r}")
     person = demonstrator == "teleop"
+    on_robot = value(context, "robot_ip") != "" or is_true(context, "use_fake_hardware")
     defaults = {
+        "sim": str(not on_robot).lower(),
         "save_path": f"demos/{value(context, 'task')}",
         "speed_factor": "1.0" if person else "0.0",
         "max_episode_steps": A_MINUTE if person else "0",
@@ -73,21 +74,28 @@ def settled(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 
 
 def recording(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    namespace = value(context, "namespace").strip("/")
+    namespace, in_simulation = value(context, "namespace").strip("/"), is_true(context, "sim")
+    shared = namespace if in_simulation else value(context, "learner_namespace").strip("/")
+    name = "sac_actor" if in_simulation else name_in(namespace)
     wanted = {
-        "robot": is_true(context, "sim"),
+        "robot": in_simulation,
+        **dict.fromkeys(("watchdog", "robot_reset", "robot_setup"), not in_simulation),
         "teleop": teleop.device(context) != "none",
         "rviz": is_true(context, "rviz"),
         "monitor": is_true(context, "rviz"),
     }
-    enclaves = [name for name, is_wanted in wanted.items() if is_wanted]
+    enclaves = [one for one, is_wanted in wanted.items() if is_wanted]
     started = security.enforced(context, "actor", "recorder", *enclaves)
-    if wanted["robot"]:
-        started.append(simulated_robot(namespace, simulation(context), **restarted()))
-    started += [recorder(namespace), demonstrating_actor(context, namespace)]
-    started += teleoperation(context, "sac_actor", namespace, namespace)
+    acting = demonstrating_actor(context, name, namespace, shared)
+    if in_simulation:
+        started += [simulated_robot(namespace, simulation(context), **restarted()), acting]
+    else:
+        task, command = value(context, "task"), value(context, "command")
+        started += robot(context, task, command, name, [acting])
+    started.append(recorder(namespace))
+    started += teleoperation(context, name, namespace, shared)
     if wanted["rviz"]:
-        started += rviz(namespace, simulated=wanted["robot"])
+        started += rviz(namespace, simulated=in_simulation)
     return started
 
 
@@ -100,7 +108,7 @@ def simulation(context: LaunchContext) -> dict[str, object]:
     }
 
 
-def demonstrating_actor(context: LaunchContext, namespace: str) -> Node:
+def demonstrating_actor(context: LaunchContext, name: str, namespace: str, shared: str) -> Node:
     def on_exit(
         event: ProcessExited, context: LaunchContext
     ) -> list[LaunchDescriptionEntity] | None:
@@ -118,8 +126,10 @@ def demonstrating_actor(context: LaunchContext, namespace: str) -> Node:
         "max_episodes": typed("num_episodes", int),
         "seed": typed("seed", int),
         "wait_for_recorder": True,
+        **({} if is_true(context, "sim") else GUARDED),
+        **named_arm(context),
     }
-    return actor(context, "sac_actor", namespace, namespace, parameters, on_exit=on_exit)
+    return actor(context, name, namespace, shared, parameters, on_exit=on_exit)
 
 
 def recorder(namespace: str) -> Node:

@@ -85,6 +85,8 @@ RUNNING = (
     "sac_actor/actor",
     "sac_actor/watchdog",
     "sac_actor/robot_reset",
+    "sac_demos/recorder",
+    "sac_demos/teleop_keyboard",
 )
 PLUGINS = ("crisp_controllers", "joint_trajectory_controller", "velocity_controllers")
 
@@ -116,6 +118,10 @@ def train(start: Start, *arguments: str) -> Program:
 def deploy(start: Start, *arguments: str) -> Program:
     given = ["task:=pick_cube", "robot_ip:=172.16.0.2", "checkpoint:=p.safetensors", *arguments]
     return start("ros2", "launch", "sac_bringup", "deploy.launch.py", *given)
+
+
+def record(start: Start, *arguments: str) -> Program:
+    return start("ros2", "launch", "sac_bringup", "record_demos.launch.py", *arguments)
 
 
 def received(program: Program) -> dict[str, str]:
@@ -358,7 +364,53 @@ def test_two_deployments_in_namespaces_are_told_apart(start: Start, robot_pc: St
         assert program.interrupt() == 0
 
 
-@pytest.mark.parametrize("file", ["franka_train", "deploy"])
+@pytest.mark.parametrize("demonstrator", ["teleop", "scripted"])
+def test_demonstrations_on_the_robot_go_the_way_of_the_policy(
+    demonstrator: str, start: Start, robot_pc: StandIns, tmp_path: Path
+) -> None:
+    program = record(
+        start, "robot_ip:=172.16.0.2", "namespace:=left", f"demonstrator:={demonstrator}",
+        "num_episodes:=20", f"save_path:={tmp_path / 'demos'}", "operator_name:=Ada",
+    )  # fmt: skip
+    actor = started(program, "sac_actor/actor")
+    acting = actor.parameters
+    assert (acting["behaviour"], acting["max_episodes"]) == (demonstrator, 20)
+    assert acting["wait_for_recorder"] is True
+    assert acting["watchdog_timeout"] > 0.0  # without a watchdog it does not act
+    assert actor.remappings["__node"] == "sac_actor_left"
+    assert started(program, "sac_actor/watchdog").parameters["actor_id"] == "sac_actor_left"
+    assert started(program, "sac_actor/robot_reset").parameters["task"] == "pick_cube"
+    recording = started(program, "sac_demos/recorder")
+    assert recording.parameters["save_path"] == str(tmp_path / "demos")
+    assert received(program)["robot_ip"] == "172.16.0.2"
+    if demonstrator == "teleop":
+        person = started(program, "sac_demos/teleop_keyboard")
+        said = {"actor": "sac_actor_left", "operator_name": "Ada"}
+        assert {name: person.parameters[name] for name in said} == said
+    happened = order(program)
+    assert happened.index("sac_actor/robot_setup") < happened.index("sac_actor/actor")
+    for name in ("recorder", "watchdog", "actor", "robot_reset"):
+        package = "sac_demos" if name == "recorder" else "sac_actor"
+        assert started(program, f"{package}/{name}").remappings["__ns"] == "/left"
+    assert "franka_sim_bridge" not in program.output
+    assert program.interrupt() == 0
+
+
+def test_demonstrations_on_the_robot_need_its_address(start: Start, robot_pc: StandIns) -> None:
+    assert "robot_ip: which robot?" in refused(record(start, "sim:=false"))
+
+
+def test_a_person_may_help_a_training_on_the_robot(start: Start, robot_pc: StandIns) -> None:
+    program = train(start, "teleop:=keyboard", "operator_name:=Ada", "demos:=true")
+    person = started(program, "sac_demos/teleop_keyboard").parameters
+    assert (person["actor"], person["operator_name"]) == ("sac_actor", "Ada")
+    acting = started(program, "sac_actor/actor").parameters
+    with_demonstrations = settings("pick_cube/actor_demos")
+    assert {name: acting[name] for name in with_demonstrations} == with_demonstrations
+    assert program.interrupt() == 0
+
+
+@pytest.mark.parametrize("file", ["franka_train", "deploy", "record_demos"])
 def test_without_franka_ros2_there_is_one_clear_line(file: str, start: Start) -> None:
     program = start(
         "ros2", "launch", "sac_bringup", f"{file}.launch.py", "task:=reach", "checkpoint:=x",
