@@ -5,6 +5,7 @@ A node does its long work in `work()` on the main thread, while callbacks run on
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import gc
 import os
@@ -313,5 +314,13 @@ def run(make: Callable[[], SacNode[Any]], name: str) -> int:
 
 
 def main(make: Callable[[], SacNode[Any]], name: str) -> None:
-    """Run one node and end the process with its exit status."""
-    sys.exit(run(make, name))
+    """Run one node and end the process with its exit status.
+
+    At once: Python's own end would take the threads that still wait in C++ code away by unwinding
+    their stacks, which C++ answers with an abort.
+    """
+    status = run(make, name)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # whoever read it is gone
+            stream.flush()
+    os._exit(status)
