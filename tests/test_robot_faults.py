@@ -205,6 +205,22 @@ def test_a_hardware_that_does_not_come_back_is_given_up_after_a_time(scene: Scen
 
 
 @automatic
+def test_a_stop_during_a_recovery_ends_it(scene: Scene) -> None:
+    inject(scene.node, "reactivation_delay", 5.0)
+    inject(scene.node, "fault", "reflex")
+    scene.says("step 2 of 3, hardware active")
+    assert scene.status.ask("stop")[0]
+    scene.says("the watchdog has stopped the robot: stopped through ~/stop")
+    inject(scene.node, "reactivation_delay", 0.0)
+    scene.until("waiting", "the watchdog has stopped the robot")
+    assert scene.watch.status.recoveries == scene.before.recoveries
+    assert controllers(scene.node)[CARTESIAN] == "inactive"
+    scene.status.clear()
+    scene.says("Recovered in")
+    scene.acts()
+
+
+@automatic
 def test_when_recovery_is_automatic_it_goes_on_once_the_user_stop_is_released(
     scene: Scene, simulation: Program
 ) -> None:
@@ -273,6 +289,14 @@ def test_without_being_told_otherwise_a_person_agrees_to_each_recovery(scene: Sc
     assert done and message.startswith("acknowledged: the robot has stopped")
     scene.says("Recovered in")
     scene.recovered()
+    scene.acts()
+    # One agreement is for one recovery.
+    tried = scene.recorder.tape().recoveries[:]
+    inject(scene.node, "fault", "reflex")
+    scene.until("waiting", "ros2 service call /sac_actor/acknowledge")
+    assert scene.recorder.tape().recoveries == tried
+    assert acknowledge(scene.node)[0]
+    scene.recovered(2)
     scene.acts()
 
 
@@ -392,6 +416,15 @@ def test_an_object_that_is_not_seen_any_more_stops_the_episode_visibly(scene: Sc
         return "refused: frame 'camera', expected base or fr3_link0" in scene.watch.status.fault
 
     spin_until(scene.node, noticed, 60.0, "the frame is refused")
+    elsewhere.header.frame_id = "base"
+    elsewhere.header.stamp.sec = 10**6  # of another clock
+
+    def stamped() -> bool:
+        publisher.publish(elsewhere)
+        return "after the robot's state: expected the same clock" in scene.watch.status.fault
+
+    spin_until(scene.node, stamped, 60.0, "a pose from the future is refused")
+    scene.node.destroy_publisher(publisher)
     inject(scene.node, "drop_object_poses", False)
     scene.acts()
 
