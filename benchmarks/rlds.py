@@ -79,6 +79,8 @@ def messages(one: Episode) -> Iterator[Message]:
     joints = serialize_message(JointState(name=["joint"] * 7, position=[0.0] * 7))
     pose = serialize_message(PoseStamped())
     ids: dict[str, Any] = {"actor_id": "actor", "actor_session": 1, "task": "pick_cube"}
+    own = int(one.labels.episode_id)
+    first = own * STEPS
     last = np.arange(STEPS) == STEPS - 1
     for number in range(STEPS):
         at = int(one.stamps[number + 1])
@@ -95,11 +97,17 @@ def messages(one: Episode) -> Iterator[Message]:
             source=one.source[number : number + 1],
             policy_version=np.zeros(1, np.uint64),
         )
-        batch = transitions_to_message(row, TransitionBatch(first_sequence=number, **ids))
+        batch = transitions_to_message(row, TransitionBatch(first_sequence=first + number, **ids))
         batch.header.stamp.sec, batch.header.stamp.nanosec = divmod(at, 10**9)
         yield Message(ROWS, 0, at, at, serialize_message(batch))
     end = EpisodeEvent(
-        event=EpisodeEvent.ENDED, length=STEPS, terminated=one.terminated, outcome=1, **ids
+        event=EpisodeEvent.ENDED,
+        episode=own,
+        first_sequence=first,
+        length=STEPS,
+        terminated=one.terminated,
+        outcome=1,
+        **ids,
     )
     yield Message(EVENTS, 0, at, at, serialize_message(end))
 

@@ -36,6 +36,7 @@ from sac_ros.codecs import (
     transitions_from_message,
     transitions_to_message,
 )
+from sac_ros.node import set_up_fast_dds
 
 OBSERVATION_SIZE, ACTION_SIZE, ROWS = 17, 6, 30
 WEIGHTS_PERIOD = 0.05  # s
@@ -199,6 +200,7 @@ def main() -> None:
     parser.add_argument("--peer", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     os.environ.setdefault("ROS_DOMAIN_ID", str(common.free_domain()))
+    set_up_fast_dds()  # as the nodes do
     rclpy.init()
     if options.peer:
         Peer().run()
