@@ -321,6 +321,9 @@ class Way:
         self._goal = start_positions(task, start, "fr3")
         spin_until(node, lambda: self.speed > 0.05, 60.0, "it moves")
         assert controllers(node, SLOW)[TRAJECTORY] == "active"
+        # The watchdog hears robot_reset from when it watches: what was before does not count.
+        self.guard.until_state("watching")
+        self.guard.until_later(0.5)
 
     def _take(self, message: JointState) -> None:
         self._joints = message
