@@ -90,9 +90,9 @@ class Bag:
             self._compression = str(information.get("compression_mode") or "").lower()
             self.custom_data = _texts(information)
         except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
-            raise BagError(f"{path}: not what rosbag2 writes: {_line(error)}") from error
+            raise BagError(f"{path}: not what rosbag2 writes: {one_line(error)}") from error
         except (yaml.YAMLError, RecursionError) as error:
-            raise BagError(f"{path}: no YAML: {_line(error)}") from error
+            raise BagError(f"{path}: no YAML: {one_line(error)}") from error
         self._files = [self._inside(name) for name in names]
 
     def _inside(self, name: str) -> Path:
@@ -185,11 +185,12 @@ def _texts(information: Mapping[str, Any]) -> dict[str, str]:
     return {str(key): str(value) for key, value in custom_data.items()}
 
 
-def _line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
+    """What an error says, short and without breaks."""
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _named(path: Path, error: BaseException) -> str:
     """An error as one line that names the bag."""
-    line = _line(error)
+    line = one_line(error)
     return line if str(path) in line else f"{path}: {line}"

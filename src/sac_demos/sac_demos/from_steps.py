@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sac_core.rlds_writer import Episode, EpisodeLabels
-from sac_demos.bags import Bag, BagError
+from sac_demos.bags import Bag, BagError, one_line
 from sac_demos.decoding import decode
 from sac_demos.episodes import OUTCOMES
 from sac_demos.mcap_file import Channel
@@ -99,7 +99,7 @@ def read_steps(bag: Bag, instruction: str) -> Harvest:
             try:
                 rows = _Rows(session, number)
             except (ValueError, *UNLIKE) as error:
-                raise BagError(f"{bag.path}: sac/steps: {_reason(error)}") from error
+                raise BagError(f"{bag.path}: sac/steps: {one_line(error)}") from error
             _harvest(rows, session, harvest, instruction or _instruction(bag))
     _relabel(bag, harvest)
     return harvest
@@ -125,13 +125,9 @@ def _sessions(bag: Bag) -> dict[int, _Session]:
         except UNLIKE as error:
             raise ValueError(
                 f"{channel.topic}: expected {channel.schema.name} as this version has it: "
-                f"{_reason(error)}"
+                f"{one_line(error)}"
             ) from error
     return sessions
-
-
-def _reason(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _keep(session: _Session, batch: Any) -> None:
